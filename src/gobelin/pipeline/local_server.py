@@ -1,9 +1,9 @@
-"""HTTP on the loopback interface, for the person who started it: what ``gobelin browse`` and ``gobelin chat`` share.
+"""HTTP on the loopback interface, for ``gobelin browse`` and ``gobelin chat``.
 
-Other pages in the same browser, and other people on the machine, reach the port as well. So every address begins with a
-token that is drawn at the start and printed once; ``Host`` must be the server's own (DNS rebinding), and ``Origin``
-and ``Sec-Fetch-Site``, where the browser sends them, must be its own too. The page loads nothing from elsewhere, runs
-no inline script and may not be framed.
+Other pages in the same browser, and other users of the machine, can reach the port as well. So every address begins
+with a random token that is printed once. ``Host`` must be the server's own (against DNS rebinding). ``Origin`` and
+``Sec-Fetch-Site``, if the browser sends them, must be the server's own, too. The page loads nothing from elsewhere,
+runs no inline script and may not be framed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ JSON_TYPE = "application/json"
 
 
 class LocalPage(ThreadingHTTPServer):
-    """A server that one person talks to. ``url`` is where the page is, token and all."""
+    """A server for one user. ``url`` is the address of the page, with the token."""
 
     daemon_threads = True
 
     def __init__(self, handler: type[LocalHandler], port: int = 0) -> None:
-        """``port`` 0: any that is free. Raises UserError where the port is taken, or is no port."""
+        """``port`` 0: any free port. Raises UserError if the port is in use or invalid."""
         if not 0 <= port < 65_536:
             raise UserError(f"--port must be from 0 to 65535, got {port}")
         self.token = secrets.token_urlsafe(24)
@@ -44,13 +44,14 @@ class LocalPage(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_port}/{self.token}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is not reported."""
+        """Ignores broken connections."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 class LocalHandler(BaseHTTPRequestHandler):
-    """One request. Subclasses say which command the page belongs to, its policy, and how long a body may be."""
+    """Handles one request. Subclasses set the command's name, the content security policy, and the largest size of a
+    body."""
 
     server: LocalPage
     server_version, sys_version = "gobelin", ""
@@ -62,10 +63,10 @@ class LocalHandler(BaseHTTPRequestHandler):
     """Bytes of a request's body."""
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: addresses hold the token."""
+        """Logs nothing, because addresses contain the token."""
 
     def path_behind_token(self) -> str | None:
-        """What is asked for, without the token and the query; None: this request may not ask."""
+        """The requested path without the token and the query; None if the request is not allowed."""
         if self.headers.get("Host") not in self.server.hosts:
             return None
         origin = self.headers.get("Origin")
@@ -78,7 +79,7 @@ class LocalHandler(BaseHTTPRequestHandler):
         return path if is_known and slash else None
 
     def body(self) -> bytes | None:
-        """What was sent; None: it may not be, which the answer says already."""
+        """The request's body; None if it is not allowed (the error is already sent)."""
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or len(length) > 12 or int(length) > self.max_request:
             self.close_connection = True
@@ -104,7 +105,7 @@ class LocalHandler(BaseHTTPRequestHandler):
         cache: str = "no-store",
         status: HTTPStatus = HTTPStatus.OK,
     ) -> None:
-        """A whole answer. ``policy`` None: the page's own."""
+        """Sends a whole response. ``policy`` None: the page's own."""
         self.head(kind, len(data), policy, cache, status)
         self.wfile.write(data)
 
@@ -116,7 +117,7 @@ class LocalHandler(BaseHTTPRequestHandler):
         cache: str = "no-store",
         status: HTTPStatus = HTTPStatus.OK,
     ) -> None:
-        """Status and headers. ``length`` None: the body ends with the connection."""
+        """Sends status and headers. ``length`` None: the body ends with the connection."""
         self.send_response(status)
         headers = {
             "Content-Type": kind, "Cache-Control": cache, "Content-Security-Policy": policy or self.policy,

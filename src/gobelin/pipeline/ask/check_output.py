@@ -1,4 +1,4 @@
-"""``gobelin check``: whether an output folder holds what its manifests say, every file read whole."""
+"""``gobelin check``: compares every file of an output folder, read in full, with the manifests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gobelin.store.paths import join, name_of, parent_of
 
 
 def data_sets_in(output: str) -> list[str]:
-    """Addresses of the data sets that are committed below a folder, sorted.
+    """Addresses of the committed data sets below a folder, sorted.
 
     Raises:
         UserError: there is no such folder.
@@ -26,10 +26,10 @@ def data_sets_in(output: str) -> list[str]:
 
 
 def check_output(output: str) -> Iterator[tuple[str, list[str]]]:
-    """(what is told of a data set, its problems), data set by data set. Reads every byte.
+    """Yields (description of a data set, its problems) for each data set. Reads every byte.
 
     Raises:
-        UserError: there is no such folder, or no data set in it.
+        UserError: there is no such folder, or it holds no data set.
     """
     folders = data_sets_in(output)
     if not folders:

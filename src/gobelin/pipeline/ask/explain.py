@@ -1,8 +1,9 @@
-"""The whole story of one page or image: what was found, its scores and what they are compared with, every decision.
+"""Everything that a run knows about one page or image: its content, its scores with their thresholds, and every
+decision.
 
-A document or image id names its shard, so those are found at once; the first six or more characters of one, and a URL
-under its canonical form, are looked for in all shards. Decisions are looked for in every stage. Reads only. Personal
-data in texts is masked as in the report; addresses of pages and images are shown as they are.
+A document or image id determines its shard, so it is found at once. The first six or more characters of an id, and a
+canonical URL, are searched in all shards. Decisions are searched in every stage. Nothing is written. Personal data in
+texts is masked as in the report; addresses of pages and images are shown unchanged.
 """
 
 from __future__ import annotations
@@ -51,19 +52,20 @@ _FACTS = ("format", "width", "height", "consent")
 
 
 class NotFoundError(UserError):
-    """The run knows nothing of what was asked for."""
+    """The run has no such page, image or decision."""
 
 
 def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str]:
-    """Lines that tell what happened to a page or an image.
+    """Lines that describe what happened to a page or an image.
 
     Args:
         subject: a ``doc_id``, an ``image_id``, the beginning of one, or the URL of either.
-        all_scores: every score of every node; otherwise, of nodes, those that a rule of the recipe compares and that
-            are not 0 under an upper limit.
+        all_scores: whether to print every score of every node. Otherwise prints, for nodes, only scores that a rule of
+            the
+        recipe compares, and no zeros under an upper limit.
 
     Raises:
-        NotFoundError: the run has neither a page nor an image nor a decision of that name.
+        NotFoundError: the run has no page, image or decision of that name.
     """
     if not _shards(join(output, "extract", "documents")):
         raise NotFoundError(f"{output}: stage extract has not run, so there is nothing to explain")
@@ -98,7 +100,7 @@ yet."""
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the scores of a run are compared with: the rules that its recipe switches on, with their thresholds."""
+    """The rules that a recipe switches on, with the thresholds for scores."""
 
     config: SelectConfig
     resolved: dict[str, Any]  # what relative thresholds came to, by rule
@@ -106,7 +108,7 @@ class Comparison:
 
     @classmethod
     def of(cls, output: str, all_scores: bool) -> Comparison:
-        """Read from the folder's recipe and ``run.json``."""
+        """Reads the folder's recipe and ``run.json``."""
         run = read_json(join(output, "run.json"))
         resolved = run["stages"].get("select", {}).get("thresholds", {})
         with local_copy(join(output, "recipe.yaml")) as path:
@@ -122,7 +124,7 @@ class Comparison:
         return limits
 
     def lines(self, scores: Mapping[str, Any], rules: Iterable[Rule]) -> Iterator[str]:
-        """A line for each score that one of the rules compares; then one of the others."""
+        """Yields a line for each score that one of the rules compares, then one line for the other scores."""
         values, limits = _flat(scores), self._limits(rules)
         for name, held in limits.items():
             if name in values:
@@ -149,7 +151,8 @@ class Comparison:
 
 
 def _held(value: Any, held: list[tuple[Rule, Any]]) -> str:
-    """What a score is compared with, in words, and whether it breaks that: a decision names only the first."""
+    """The comparisons of a score in words, and whether it breaks them. (A decision names only the first broken
+    rule.)"""
     words = []
     for rule, threshold in held:
         is_broken = isinstance(threshold, (int, float)) and not passes(rule, value, threshold)
@@ -159,14 +162,14 @@ def _held(value: Any, held: list[tuple[Rule, Any]]) -> str:
 
 
 def _flat(scores: Mapping[str, Any]) -> Row:
-    """Scores that are there, those of the user's heads under the names that rules give them."""
+    """The scores that are not null. Scores of the user's heads have the names that rules use."""
     heads = {f"{HEAD}{held['name']}": held["value"] for held in scores.get("heads") or ()}
     named = {name: value for name, value in scores.items() if name not in _NOT_SHOWN and name != "heads"}
     return {name: value for name, value in {**named, **heads}.items() if value is not None}
 
 
 def _shards(folder: str) -> list[str]:
-    """What is there of a data set: a run may be looked at in any state."""
+    """The shards of a data set that exist, because a run may be inspected in any state."""
     return list_shards(folder, may_be_unfinished=True)
 
 
@@ -176,7 +179,8 @@ def _tables(folder: str) -> Iterator[pa.Table]:
 
 
 def _whole_id(output: str, subject: str) -> str:
-    """The one id that begins with the subject; the subject itself where no id does, or where it is no part of an id."""
+    """The single id that begins with the subject; the subject itself if no id does, or if it cannot be a part of an
+    id."""
     short = _SHORT_ID.fullmatch(subject)
     if short is None or _DOC_ID.fullmatch(subject):
         return subject
@@ -195,7 +199,7 @@ def _whole_id(output: str, subject: str) -> str:
 
 
 def _suggestion(output: str, subject: str) -> str:
-    """Pages whose address holds what was asked for, in words."""
+    """A hint with pages whose address contains the subject."""
     urls = sorted(
         url
         for path in _shards(join(output, "extract", "documents"))
@@ -328,10 +332,10 @@ _IMAGES_OF = ["doc_id", "nodes.list.element.image_id"]
 def _places(
     output: str, image_id: str, dropped: set[tuple[str | None, int | None]]
 ) -> Iterator[tuple[str, int, bool | None]]:
-    """(document, node, whether the corpus shows it there) for each place where a document shows an image.
+    """Yields (document, node, whether the corpus shows it) for each place where a document shows an image.
 
     Args:
-        dropped: (document, node) of the places that a decision took away; a document may show an image twice.
+        dropped: (document, node) of the places that a decision dropped; a document may show an image twice.
     """
     left = {
         row["doc_id"]

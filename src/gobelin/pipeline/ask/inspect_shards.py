@@ -1,7 +1,7 @@
-"""Questions to token shards: what they hold, and one row drawn back as text and pictures.
+"""Inspects token shards: prints a summary, or turns one row back into text and images.
 
-What a row means is in its own file: the vocabulary stands in the metadata. Its words need the text tokenizer, its
-pictures the image tokenizer; both are looked for in the folders above the file, where ``tokenize`` writes them.
+Each file holds its vocabulary in its metadata. Words also need the text tokenizer, and images the image tokenizer. Both
+are searched in the folders above the file, where ``tokenize`` writes them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NOT_TOLD = ("shard", "num_shards", "encoded")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A token shard: what its footer says."""
+    """A token shard with the content of its footer."""
 
     path: str
     num_rows: int
@@ -50,7 +50,7 @@ class ShardFile:
 
 
 def find_shards(address: str) -> list[ShardFile]:
-    """The token shards of a run's output folder, of a data set, or one file.
+    """The token shards in a run's output folder, in a data set, or one file.
 
     Raises:
         UserError: there are no shards, or a file is not a token shard.
@@ -89,7 +89,7 @@ def _open(path: str) -> ShardFile:
 
 
 def summary_of(shards: Sequence[ShardFile]) -> list[tuple[str, str]]:
-    """What shards hold, as names and values for people; reads lengths, not tokens one by one."""
+    """A summary of shards as (name, value) pairs for people. Reads lengths, not tokens."""
     num_tokens = num_images = 0
     for shard in shards:
         for table in read_tables(shard.path, ["tokens", "image_spans"]):
@@ -110,10 +110,10 @@ def summary_of(shards: Sequence[ShardFile]) -> list[tuple[str, str]]:
 
 
 def rows_of_document(shards: Sequence[ShardFile], doc_id: str) -> list[int]:
-    """The rows, counted through all shards, of a document by its id or the beginning of it.
+    """Row numbers, counted through all shards, of a document given by its id or the beginning of the id.
 
     Raises:
-        UserError: no document begins so, or several do.
+        UserError: no document or several documents match.
     """
     found, names, before = [], set(), 0
     for shard in shards:
@@ -133,14 +133,15 @@ def rows_of_document(shards: Sequence[ShardFile], doc_id: str) -> list[int]:
 
 
 def view_row(shards: Sequence[ShardFile], number: int, tokenizers: str | None, folder: str | None) -> SequenceView:
-    """One row, taken apart; with its pictures as PNG files and a page in ``folder``, where that is given.
+    """One row, split into runs of tokens. If ``folder`` is given, its images are written there as PNG files, with an
+    HTML page.
 
     Args:
         number: counted through all shards, from 0.
-        tokenizers: folder that ``tokenize`` wrote; None: one above the shard.
+        tokenizers: folder that ``tokenize`` wrote; None: a folder above the shard.
 
     Raises:
-        UserError: no such row, one that breaks the grammar, or no text tokenizer of its vocabulary.
+        UserError: there is no such row, it breaks the grammar, or the text tokenizer of its vocabulary is missing.
     """
     total = sum(shard.num_rows for shard in shards)
     if not 0 <= number < total:
@@ -204,7 +205,7 @@ def _runs_of(row: TokenRow, vocabulary: Vocabulary, text_tokenizer: TextTokenize
 def _with_pictures(
     runs: list[TokenRun], row: Mapping[str, Any], vocabulary: Vocabulary, tokenizers: str, folder: str
 ) -> tuple[list[TokenRun], str | None]:
-    """The runs with the names of the pictures that were written; or why there are none."""
+    """The runs with the names of the written images, or the reason why there are none."""
     images = [run for run in runs if run.grid is not None]
     path = join(tokenizers, IMAGE_TOKENIZER)
     if not images:
@@ -245,7 +246,7 @@ def _with_pictures(
 
 
 def folder_above(path: str) -> str:
-    """The folder above a shard with the text tokenizer in it. Raises UserError where there is none."""
+    """The nearest folder above a shard that holds a text tokenizer. Raises UserError if there is none."""
     folder = path
     for _ in range(4):
         folder = parent_of(folder)
@@ -255,7 +256,7 @@ def folder_above(path: str) -> str:
 
 
 def text_tokenizer_of(shard: ShardFile, folder: str) -> TextTokenizer:
-    """The text tokenizer in a folder. Raises UserError where it is not the one that made the shard."""
+    """The text tokenizer in a folder. Raises UserError unless it made the shard."""
     text_tokenizer = TextTokenizer.load(folder)
     if text_tokenizer.fingerprint != shard.vocabulary.text_fingerprint:
         raise UserError(
@@ -265,7 +266,7 @@ def text_tokenizer_of(shard: ShardFile, folder: str) -> TextTokenizer:
 
 
 def _row(shard: ShardFile, place: int) -> TokenRow:
-    """A row of a shard; one row group is read."""
+    """A row of a shard. Reads one row group."""
     with open_input(shard.path) as stream:
         file = pq.ParquetFile(stream)
         for group in range(file.num_row_groups):

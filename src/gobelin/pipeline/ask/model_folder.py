@@ -1,4 +1,4 @@
-"""The model of an output folder: prompts in, tokens, texts and pictures out, for ``sample --prompt`` and ``chat``."""
+"""The model of an output folder with its tokenizers, for ``sample --prompt`` and ``chat``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gobelin.transforms.images.image_sandbox import ImageChecker
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A trained model and what turns its tokens into texts and pictures."""
+    """A trained model with its tokenizers."""
 
     model: LanguageModel
     text_tokenizer: TextTokenizer
@@ -47,10 +47,10 @@ class ModelFolder:
         return self.model.vocabulary
 
     def picture(self, data: bytes, name: str) -> ImageItem:
-        """The bytes of a picture's file as codes.
+        """Encodes an image file.
 
         Raises:
-            UserError: it is no picture, or passes the limits of one; the message begins with the name.
+            UserError: the file is no image, or exceeds a limit. The message begins with ``name``.
         """
         checker = ImageChecker(ImageLimits(svg=False))
         try:
@@ -63,12 +63,12 @@ class ModelFolder:
         return ImageItem(None, tuple(codes.tolist()), codebook=codebook)
 
     def pixels(self, codes: Sequence[int], codebook: int = 0) -> np.ndarray:
-        """The picture of these codes of a codebook, uint8 H x W x 3."""
+        """Decodes the codes of an image, uint8 (H, W, 3)."""
         return self.image_tokenizers.decode(np.array([codes], np.int32), codebook)[0]
 
     def prompt(self, parts: Sequence[Part], make: Make, grid: str | None = None) -> Prompt:
-        """``build_prompt`` for this model. A picture that is drawn has the codebook of the last one of the prompt,
-        unless ``grid`` or ``sample.grid`` names another."""
+        """``build_prompt`` for this model. A generated image has the codebook of the last image in the prompt, unless
+        ``grid`` or ``sample.grid`` names another."""
         codebook = codebook_to_draw(parts, self.vocabulary, grid or self.grid)
         return build_prompt(parts, make, self.context, self.vocabulary, self.text_tokenizer, codebook=codebook)
 
@@ -81,10 +81,10 @@ class ModelFolder:
         max_tokens: int | None = None,
         on_token: Callable[[int, int], None] | None = None,
     ) -> list[list[int]]:
-        """Whole documents that begin with the prompt. Another number changes none of the first ones.
+        """Generates whole documents that begin with the prompt. The first documents do not depend on ``number``.
 
         Args:
-            max_tokens: that are added to a prompt at most; pictures that are begun are finished.
+            max_tokens: largest number of generated tokens; an image that has begun is completed.
         """
         limit = self.context
         if max_tokens is not None and prompt.make != "picture":
@@ -101,12 +101,12 @@ class ModelFolder:
         """The items of a whole document as plain values.
 
         Args:
-            num_given: tokens behind ``<|document|>`` that are the prompt's.
+            num_given: number of tokens after ``<|document|>`` that belong to the prompt.
         """
         given_stop = 1 + num_given
 
         def words(span: tuple[int, int] | None) -> dict[str, str]:
-            """What the prompt gave of a text, and what the model wrote."""
+            """The part of a text that the prompt gave, and the part that the model generated."""
             start, stop = span or (0, 0)
             cut = min(max(start, given_stop), stop)
             ids = [token - self.vocabulary.text_offset for token in tokens[start:stop]]
@@ -140,7 +140,7 @@ _IN_WORDS = {
 
 
 def open_model(output: str, recipe: Recipe) -> ModelFolder:
-    """The model that a run trained in an output folder. Raises UserError where there is none."""
+    """The model that a run trained in an output folder. Raises UserError if there is none."""
     device = torch_device(recipe.sample.device)
     torch.set_num_threads(recipe.train.threads)
     tokens = join(output, "tokenize")
@@ -164,7 +164,7 @@ def open_model(output: str, recipe: Recipe) -> ModelFolder:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Pixels, uint8 H x W x 3, as a PNG file."""
+    """Pixels, uint8 (H, W, 3), as a PNG file."""
     stream = io.BytesIO()
     PillowImage.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()

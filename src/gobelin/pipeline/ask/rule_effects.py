@@ -1,7 +1,7 @@
-"""What each rule of a recipe did in a run: rules that dropped nothing, and rules that dropped everything.
+"""Finds rules of a recipe that dropped nothing, and rules that dropped everything.
 
-Either may be right. More often it is a threshold for another scale, a list for another language, or a typing error. So
-the terminal and the report mention such rules.
+Either may be right. More often the threshold has another scale, the list is for another language, or there is a typing
+error. So the terminal and the report mention such rules.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WIDTH = 120
 
 
 def rules_in_force(config: SelectConfig) -> list[str]:
-    """Names of the rules that a recipe switches on, as decisions name them."""
+    """Names of the rules that a recipe switches on, as in decisions."""
     names = [rule.name for rule in all_rules(config) if threshold_of(rule, config) is not None]
     for section, fields in UNSCORED_RULES.items():
         names += [f"{section}.{field}" for field in fields if getattr(getattr(config, section), field)]
@@ -39,7 +39,7 @@ def rule_effects(
 
     Args:
         scores: folder of the documents' scores.
-        not_run: rules that could not run somewhere, and how often; they are told elsewhere.
+        not_run: number of times that each rule could not run; these rules are reported elsewhere.
     """
     dropped = decisions[Unit.DOCUMENT][Action.DROP] + decisions[Unit.NODE][Action.DROP]
     totals = {"document": num_documents, **_count_nodes(scores)}
@@ -62,7 +62,7 @@ def _count_nodes(scores: str) -> dict[str, int]:
 
 
 def effect_lines(effects: dict[str, Any]) -> list[str]:
-    """The same in words, for a terminal."""
+    """The result of ``rule_effects`` in words, for a terminal."""
     lines: list[str] = []
     for did in ("everything", "nothing"):
         if effects[f"dropped_{did}"]:

@@ -1,4 +1,4 @@
-"""``gobelin sample --prompt``: what the model of an output folder makes of a prompt, and the files it is written to."""
+"""``gobelin sample --prompt``: samples from the model of an output folder with a prompt, and writes files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gobelin.transforms.vision.embed import load_model as load_clip_model
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is asked of the model, and how."""
+    """A prompt with its settings."""
 
     parts: Sequence[tuple[str, str]]  # ("text", its words) or ("picture", its address)
     make: Make | None = None  # None: what the prompt most likely asks for
@@ -32,11 +32,11 @@ class Order:
 
 
 def sample_prompt(output: str, recipe: Recipe, order: Order) -> dict[str, Any]:
-    """Makes what was asked for. Returns the values of ``samples.json``, with the pixels of each picture under
+    """Generates samples for a prompt. Returns the values of ``samples.json``, and the pixels of each image under
     ``"pixels"``.
 
     Raises:
-        UserError: no model, a prompt that cannot be read, or no CLIP to rank with; the message says what to do.
+        UserError: there is no model, the prompt cannot be read, or there is no CLIP model to rank with.
     """
     if order.rank and recipe.score.clip is None:
         raise UserError("--rank needs a CLIP model: --set score.clip.model=local-dir:FOLDER, or one of open_clip")
@@ -73,7 +73,7 @@ def _content(address: str) -> bytes:
 
 
 def _draw(folder: ModelFolder, samples: Sequence[dict[str, Any]]) -> None:
-    """Adds the pixels of every picture. Pictures on one grid are decoded together."""
+    """Adds the pixels of every image. Images with the same grid are decoded in one batch."""
     pictures = [item for sample in samples for item in sample["items"] if item["kind"] == "picture"]
     for codebook in sorted({item.get("codebook", 0) for item in pictures}):
         of_grid = [item for item in pictures if item.get("codebook", 0) == codebook]
@@ -83,7 +83,8 @@ def _draw(folder: ModelFolder, samples: Sequence[dict[str, Any]]) -> None:
 
 
 def write_samples(made: dict[str, Any], folder: str, kind: str) -> str:
-    """Writes what ``sample_prompt`` made: PNG files, and a page of this kind. Returns the page's address."""
+    """Writes the result of ``sample_prompt``: PNG files and a page in the given format. Returns the address of the
+    page."""
     from gobelin.report.samples_page import prompt_markdown, prompt_page
 
     names: dict[bytes, str] = {}
@@ -109,6 +110,6 @@ def write_samples(made: dict[str, Any], folder: str, kind: str) -> str:
 
 
 def folder_name(order: Order, recipe: Recipe) -> str:
-    """The same for the same question under the same settings."""
+    """A folder name that depends only on the prompt and the settings."""
     asked = json.dumps([dataclasses.asdict(order), as_dict(recipe.sample.sampling), recipe.seed], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""How a run is going, asked from another process or another machine: nothing is written, no lock is taken."""
+"""The status of a run, for another process or machine. Writes nothing and takes no lock."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SILENT_SECONDS = 120.0
 
 
 def status_of(output: str) -> dict[str, Any]:
-    """What is known of a run: ``state`` (running, silent, dead, done, failed, stopped, or not begun), who, since when,
-    what is under way, the last error, the job on another runner, and each stage.
+    """The status of a run: ``state`` (running, silent, dead, done, failed, stopped, or not begun), its owner, start
+    time, current step, last error, job on another runner, and each stage.
 
-    ``silent``: nothing was heard of it for ``SILENT_SECONDS``. ``dead``: its process is gone without a word. The ages
-    are seconds by the clock of this machine.
+    ``silent``: there was no update for ``SILENT_SECONDS``. ``dead``: the process ended without a final update. Ages are
+    in seconds by the clock of this machine.
 
     Raises:
-        OutputError: the folder is not that of a run.
+        OutputError: the folder is not the output folder of a run.
     """
     output = check_output(output)
     run = read_json(join(output, RUN_NAME))
@@ -76,7 +76,7 @@ def _stage(name: str, held: dict[str, Any] | None, told: dict[str, Any], is_unde
 
 
 def describe(found: dict[str, Any]) -> Iterator[str]:
-    """What ``status_of`` found, in lines for people."""
+    """The result of ``status_of`` in lines for people."""
     noun = "archive" if found["archives"] == 1 else "archives"
     size = f"{found['archives']:,} {noun}, {found['input_bytes'] / 1e6:,.1f} MB"
     yield f"{found['output']}: recipe {found['recipe']}, {size}"
@@ -143,7 +143,7 @@ def _step_words(step: dict[str, Any] | None) -> str:
 
 
 def _clock(time: str | None) -> str:
-    """A time as this machine's clock shows it."""
+    """A time in this machine's time zone."""
     if not time:
         return "?"
     return datetime.datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,13 +1,13 @@
-"""What the page of ``gobelin chat`` asks, and the model's reply as it comes into being, event by event.
+"""Requests of the page of ``gobelin chat``, and the model's reply as a stream of events.
 
-A conversation is one document, and the page holds it: texts, and pictures by their codes. So what the model drew stays
-what it drew, and the server keeps nothing. Events are plain values with a name under ``event``:
+A conversation is one document. The page holds its texts, and its images as codes. So generated images are not encoded
+again, and the server keeps no state. Events are plain values with a name under ``event``:
 
-    given     a picture of the request: its codes, and how the model sees it
+    given     an image of the request: its codes, and its pixels as the model sees it
     note      what was left out of a conversation that is too long
-    begin     an item: text, caption (of the picture before), picture, or continue (of the text before)
-    text      more of a text or caption
-    picture   what is drawn so far; with its codes when it is finished
+    begin     an item: text, caption (of the image before), picture, or continue (of the text before)
+    text      the next part of a text or caption
+    picture   the image so far; with its codes when it is finished
     done
 """
 
@@ -44,7 +44,7 @@ _PREVIEW_SHARE = 0.3  # of the time that may go into pictures of unfinished pict
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, checked."""
+    """A validated request."""
 
     parts: list[Part]
     given: list[ImageItem]  # pictures that came as files, in their order
@@ -55,7 +55,7 @@ class Question:
 
 
 def read_question(folder: ModelFolder, config: SamplingConfig, given: Any) -> Question:
-    """A request of the page. Raises UserError where it cannot be read; the message is for the person at the page."""
+    """Validates a request of the page. Raises UserError with a message for the user of the page."""
     if not isinstance(given, dict) or not isinstance(given.get("items"), list):
         raise UserError("a request needs a list of items")
     if len(given["items"]) > MAX_ITEMS:
@@ -114,13 +114,13 @@ def _text(value: Any) -> str:
 
 
 def reply(folder: ModelFolder, question: Question, tell: Tell, check: Callable[[], None]) -> None:
-    """Tells the reply to a question.
+    """Generates the reply to a question and passes its events to ``tell``.
 
     Args:
-        check: is called at each token; what it raises ends the reply, as does what ``tell`` raises.
+        check: called at each token. Its exceptions, and those of ``tell``, end the reply.
 
     Raises:
-        UserError: the conversation leaves no room for what is asked.
+        UserError: the reply does not fit into the context after this conversation.
     """
     for picture in question.given:
         pixels = folder.pixels(picture.codes, picture.codebook)
@@ -140,7 +140,7 @@ def reply(folder: ModelFolder, question: Question, tell: Tell, check: Callable[[
 
 
 class _Teller:
-    """Makes events of tokens."""
+    """Turns tokens into events."""
 
     def __init__(self, folder: ModelFolder, prompt: Prompt, tell: Tell) -> None:
         self._folder, self._tell, self._vocabulary = folder, tell, folder.vocabulary
@@ -156,7 +156,7 @@ class _Teller:
             self._begin_text("continue")
 
     def take(self, token: int) -> None:
-        """The next token."""
+        """Processes the next token."""
         vocabulary = self._vocabulary
         if token >= vocabulary.image_offset:
             self._codes.append(token - vocabulary.image_offsets[self._codebook])
@@ -169,7 +169,7 @@ class _Teller:
             self._open(token)
 
     def end_text(self) -> None:
-        """The text that is being told is over: bytes that wait for others will have none."""
+        """Ends the current text. Incomplete bytes at its end are replaced."""
         if self._decoder is not None:
             self._tell_text(self._decoder.decode(b"", True))
             self._decoder = None
@@ -190,7 +190,7 @@ class _Teller:
             self._tell({"event": "text", "text": text})
 
     def _show(self) -> None:
-        """The picture so far, row by row of its grid as far as that costs little; the finished one in any case."""
+        """Sends the image so far, one grid row at a time if that is cheap; always sends the finished image."""
         book = self._vocabulary.codebooks[self._codebook]
         rows, over = divmod(len(self._codes), book.columns)
         if over:

@@ -38,14 +38,14 @@ POLICY = (
 
 
 class ClientGoneError(Exception):
-    """Nobody reads the reply any more."""
+    """The client has closed the connection."""
 
 
 class ChatServer(LocalPage):
     """Serves one model."""
 
     def __init__(self, folder: ModelFolder, config: SamplingConfig, port: int = 0) -> None:
-        """``port`` 0: any that is free. Raises UserError where the port is taken."""
+        """``port`` 0: any free port. Raises UserError if the port is in use."""
         self.folder, self.config = folder, config
         self.model_is_free = threading.Lock()
         super().__init__(_Handler, port)
@@ -86,7 +86,7 @@ class _Handler(LocalHandler):
         return None
 
     def _reply(self, given: Any) -> None:
-        """Streams events, one a line. Once the first is sent, an error is an event too."""
+        """Streams events, one per line. After the first event, an error is sent as an event, too."""
         has_begun = False
 
         def tell(event: Event) -> None:
@@ -123,7 +123,7 @@ class _Handler(LocalHandler):
             pass
 
     def _check_client(self) -> None:
-        """Raises ClientGoneError where the page has hung up: nothing is read from it while it listens."""
+        """Raises ClientGoneError if the page has closed the connection. The page sends nothing while it listens."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         if readable:
             try:

@@ -45,7 +45,7 @@ def ablate(
     quiet: Quiet = False,
     caller: Caller,
 ) -> int:
-    """Trains and measures what is not there yet; says what came out."""
+    """Trains and measures the models that are missing, and prints the results."""
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise UserError(f"--workers must be at least 1, got {workers}")

@@ -1,4 +1,4 @@
-"""``gobelin browse``: a page on this machine, to look at runs, move thresholds and judge decisions by eye."""
+"""``gobelin browse``: a local page to inspect runs, move thresholds and judge decisions."""
 
 from __future__ import annotations
 

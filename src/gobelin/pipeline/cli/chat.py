@@ -1,4 +1,4 @@
-"""``gobelin chat``: a page on this machine, to write and draw with the model of a run."""
+"""``gobelin chat``: a local page to generate texts and images with the model of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gobelin completion``: what bash, zsh and fish load to complete commands, options, choices and names of files."""
+"""``gobelin completion``: scripts for bash, zsh and fish that complete commands, options, choices and file names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What ``--help`` prints: plain text, options in groups.
+"""The output of ``--help``: plain text, with options in groups.
 
-cyclopts draws its help with rich, whose import costs more than all else that `gobelin --help` does; so this reads the
-options out of cyclopts and writes them itself.
+cyclopts prints its help with rich, whose import takes longer than the rest of `gobelin --help`. So this module reads
+the options from cyclopts and prints them itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def help_text(app: App, words: Iterable[str]) -> str:
 
 
 def usage_of(app: App, words: Iterable[str]) -> str:
-    """The line that says how the command is called which the words of a command line name."""
+    """The usage line of the command that the words of a command line name."""
     names, apps, _ = app.parse_commands([word for word in words if not word.startswith("-")])
     return _usage(" ".join([app.name[0], *names]), apps[-1])
 
@@ -68,7 +68,7 @@ def _arguments(app: App) -> list[Argument]:
 
 
 def _grouped(app: App) -> dict[str, list[Argument]]:
-    """Arguments by the title of their group, in the order in which a command names them."""
+    """Arguments by the title of their group, in the order of the command's parameters."""
     groups: dict[str, list[Argument]] = {}
     for argument in _arguments(app):
         (group,) = cast(tuple[Group], argument.parameter.group)
@@ -103,7 +103,7 @@ def _about(argument: Argument) -> str:
 
 
 def _entry(label: str, about: str, width: int) -> Iterator[str]:
-    """A label with what it means beside it; below it, where the label is long."""
+    """A label with its description beside it, or below it if the label is long."""
     lines = _wrapped(about, width, " " * _COLUMN)
     first = f"  {label}"
     if len(first) + 2 <= _COLUMN and lines:

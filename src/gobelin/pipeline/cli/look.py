@@ -1,5 +1,4 @@
-"""Commands that look and write nothing: ``explain``, ``status``, ``check`` at an output folder, ``check-setup`` at a
-machine."""
+"""Read-only commands: ``explain``, ``status``, ``check`` for an output folder, and ``check-setup`` for a machine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The command line: ``gobelin COMMAND``. Commands stand in the modules beside this one, by group; each is imported when
-it is called.
+"""The command line: ``gobelin COMMAND``. Commands are defined in the modules of this folder, by group. Each module is
+imported when it is called.
 
-cyclopts reads the options out of the functions' signatures (docs/benchmarks.md has what that costs). Beam, pyarrow and
-pydantic are imported inside the commands that need them.
+cyclopts reads the options from the functions' signatures (docs/benchmarks.md has its cost). Beam, pyarrow and pydantic
+are imported inside the commands that need them.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _version() -> str:
 
 
 def main(argv: Sequence[str] | None = None, owns_process: bool = False) -> int:
-    """Runs one command; returns its exit code.
+    """Runs one command. Returns its exit code.
 
     Args:
         owns_process: this process does nothing else, so that worker processes may be forked from it.
@@ -160,7 +160,7 @@ def _is_help(command: Callable[..., Any]) -> bool:
 
 
 def _usage_error(error: CycloptsError) -> str:
-    """What is wrong with a command line, in a line."""
+    """An error in a command line, as one line."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         rest = " ".join(error.unused_tokens[:3]) + (" ..." if len(error.unused_tokens) > 3 else "")
         return f"nothing is known to do with: {rest} (archives stand behind --input, names with a space in quotes)"
@@ -171,7 +171,7 @@ def _usage_error(error: CycloptsError) -> str:
 
 
 def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: dict[str, Call]) -> int:
-    """Calls a command; turns what goes wrong into a line and an exit code."""
+    """Calls a command. Turns an exception into a line and an exit code."""
     from gobelin.pipeline.run.supervisor import StepFailedError
 
     try:
@@ -204,7 +204,7 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
 
 
 def _printed(text: str) -> int:
-    """Prints a text; the exit code."""
+    """Prints a text. Returns the exit code."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -215,14 +215,14 @@ def _printed(text: str) -> int:
 
 
 def _cannot_print(error: OSError) -> int:
-    """What is lost is told; the exit code."""
+    """Reports an output error. Returns the exit code."""
     print(f"gobelin: could not print everything: {error.strerror}", file=sys.stderr)
     _nobody_reads()
     return 2
 
 
 def _nobody_reads() -> None:
-    """What is still to be printed goes nowhere, as in ``gobelin ... | head``."""
+    """Discards further output, as in ``gobelin ... | head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -251,7 +251,7 @@ class _TerminatedError(SystemExit):
 
 
 def _terminate(number: int, _: object) -> None:
-    """A request to end: worker processes are stopped on the way out."""
+    """Handles a request to end. Worker processes are stopped while the exception propagates."""
     raise _TerminatedError(128 + number)
 
 
@@ -263,11 +263,10 @@ def entry() -> None:
 
 
 def _end_process(code: int) -> NoReturn:
-    """Ends this process without tearing native libraries down: what Python has to do at its exit is done, and no
-    destructor of C++ is called.
+    """Ends this process after Python's exit handlers, without calling C++ destructors.
 
-    Arrow's thread pools may still hold threads then, and a thread that is destroyed before it has ended aborts the
-    process with exit code 134, after all was written (apache/arrow issue 34314).
+    Arrow's thread pools may still have running threads at exit. Destroying a running thread aborts the process with
+    exit code 134, after all output was written (apache/arrow issue 34314).
     """
     atexit._run_exitfuncs()
     try:

@@ -1,4 +1,4 @@
-"""Options that several commands share: what they are called, what help says of them, in which group it stands."""
+"""Options that several commands share: their names, help texts and groups."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class RunOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaterOptions(RunOptions):
-    """The options of a stage after ``extract``; help does not show those about the input."""
+    """The options of a stage after ``extract``. The help hides options about the input."""
 
     input: Annotated[list[Address], Input, _HIDDEN] = dataclasses.field(default_factory=list)
     sample: Annotated[float, Sample, _HIDDEN] = 1.0
@@ -134,7 +134,7 @@ class LaterOptions(RunOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelOptions(LaterOptions):
-    """The options of a stage without Beam graphs; help does not show those about runners."""
+    """The options of a stage without Beam graphs. The help hides options about runners."""
 
     workers: Annotated[int, _Workers, _HIDDEN] = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     runner: Annotated[str, _Runner, _HIDDEN] = "local"
@@ -143,7 +143,7 @@ class ModelOptions(LaterOptions):
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What a command has from the process that calls it, and not from its options."""
+    """The data that a command gets from the calling process, not from its options."""
 
     beam_args: tuple[str, ...] = ()
     """What stood behind ``--``."""

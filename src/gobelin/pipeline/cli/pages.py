@@ -1,4 +1,4 @@
-"""Which page of the documentation helps with a message: only for the few messages that a newcomer meets."""
+"""Adds a page of the documentation to the few messages that a newcomer often meets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = {
 
 
 def with_page(message: str) -> str:
-    """A message, its first line followed by the page that helps, if there is one and the message names none."""
+    """A message whose first line is followed by a helpful page, if there is one and the message names none."""
     if "docs/" in message:
         return message
     page = next((page for page, parts in PAGES.items() if any(part in message for part in parts)), None)

@@ -1,4 +1,4 @@
-"""``gobelin recipe``: presets; recipes shown, compared and checked."""
+"""``gobelin recipe``: lists presets; prints, compares and checks recipes."""
 
 from __future__ import annotations
 

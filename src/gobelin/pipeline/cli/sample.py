@@ -1,4 +1,4 @@
-"""``gobelin sample``: the stage; or, with a prompt, what the model of a finished run makes of it."""
+"""``gobelin sample``: runs the stage; or, with a prompt, samples from the model of a finished run."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def sample(
     options: Annotated[ModelOptions, _FLAT] = _MODEL,
     caller: Caller,
 ) -> int:
-    """Runs ``sample``; with a prompt, asks the model."""
+    """Runs the stage ``sample``; with a prompt, samples from the model."""
     if not prompt and make is None:
         if images != 1 or rank or max_tokens is not None or to is not None or format != "html":
             raise UserError("--images, --rank, --max-tokens, --to and --format go with --prompt, --image or --make")
@@ -142,7 +142,7 @@ def sample(
 
 
 def printable(text: str) -> str:
-    """A text without what a terminal would obey."""
+    """A text without control characters of a terminal."""
     return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""``gobelin shards``: token shards looked at, and in the layouts of released models."""
+"""``gobelin shards``: inspects token shards, and converts them to and from the layouts of released models."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The data card of a run's output folder, and of an export: gathers the facts that ``card/card.py`` tells.
+"""The data card of a run's output folder or of an export: gathers the facts for ``card/card.py``.
 
-OUT/run.json, select/documents --> OUT/README.md, OUT/croissant.json      when select is done, and by gobelin card
-what an export wrote           --> the same two in its folder
+OUT/run.json, select/documents --> OUT/README.md, OUT/croissant.json      after select, and by gobelin card files of an
+export             --> the same two files in its folder
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def write_card_of_run(output: str, run: dict[str, Any]) -> None:
 
 
 def card_in(folder: str) -> str:
-    """The card of an output folder, made anew, or of an export, as it is stored.
+    """The card of an output folder, made anew; or the stored card of an export.
 
     Raises:
         UserError: the folder is neither, or has no corpus yet.
@@ -69,12 +69,12 @@ def card_in(folder: str) -> str:
 
 
 def has_card(output: str) -> bool:
-    """Whether both files of a card are there."""
+    """Whether both files of a card exist."""
     return all(exists(join(output, name)) for name in CARD_FILES)
 
 
 def forget_card(output: str) -> None:
-    """Takes the card away: the corpus that it describes is made anew."""
+    """Deletes the card, because the corpus that it describes will be made anew."""
     for name in CARD_FILES:
         delete(join(output, name))
 
@@ -86,7 +86,7 @@ def digest_of_recipe(run: dict[str, Any]) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExportCard:
-    """What an export knows of itself when its files are written."""
+    """Facts about an export that are known when its files are written."""
 
     run: dict[str, Any]
     summary: dict[str, Any]  # export.json

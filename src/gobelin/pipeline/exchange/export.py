@@ -1,13 +1,14 @@
-"""Export: documents as JSON lines on a screen, or a stage's documents as a data set of a known format.
+"""Export: documents as JSON lines on standard output, or a stage's documents as a data set in a known format.
 
-    OUT/<stage>/documents, OUT/extract/images, OUT/score --corpus.py--> documents with their pictures, shard by shard
+    OUT/<stage>/documents, OUT/extract/images, OUT/score --corpus.py--> documents with their images, shard by shard
                                                          --a format--> one file per shard in the target folder
                                                                        README.md, croissant.json (card/card.py)
                                                                        export.json, left_out.jsonl
 
-``export.json`` is written last and says what was seen, kept and left out; ``left_out.jsonl`` holds a decision for
-everything that the format cannot hold. Equal documents give equal bytes. Where the recipe has faces blurred, no image
-leaves with a face that ``score`` found, and none that was not searched (``exchange/blurring.py``).
+``export.json`` is written last and counts what was seen, kept and left out. ``left_out.jsonl`` holds a decision for
+everything that the format cannot hold. Equal documents give equal bytes. If the recipe blurs faces, the faces that
+``score`` found are blurred in exported images, and images that were not searched for faces are left out
+(``exchange/blurring.py``).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SOURCES = {stage: (stage, "documents") for stage in STAGES}
 
 
 def export_documents(output: str, stage: str, stream: TextIO) -> int:
-    """Writes the documents of a stage, one a line, in the order of their shards. Returns their number.
+    """Writes the documents of a stage, one per line, in the order of their shards. Returns their number.
 
     Raises:
         OutputError: the stage has not run.
@@ -53,7 +54,7 @@ def export_documents(output: str, stage: str, stream: TextIO) -> int:
 
 
 def export_decisions(output: str, stage: str, stream: TextIO) -> int:
-    """Writes the decisions of a stage, one a line. Returns their number.
+    """Writes the decisions of a stage, one per line. Returns their number.
 
     Raises:
         OutputError: the stage has not run.
@@ -72,17 +73,18 @@ def _write_lines(values: Iterable[dict[str, Any]], stream: TextIO) -> int:
 
 
 def export_corpus(output: str, stage: str, name: str, target: str, with_images: bool) -> dict[str, Any]:
-    """Writes the documents of a stage as a data set of a format. Returns what ``export.json`` says.
+    """Writes the documents of a stage as a data set in a format. Returns the content of ``export.json``.
 
     Args:
-        output: folder of the run. This and the target may lie on an object store.
+        output: folder of the run. This and the target may be on an object store.
         target: a folder that is empty or does not exist.
-        with_images: whether the images' bytes are put beside, where the format holds their addresses alone.
+        with_images: whether to write the bytes of images too, if the format holds only their addresses.
 
     Raises:
-        OutputError: the stage has not run, or the target holds something; images leave whose faces are to be blurred,
-            and nobody has looked for faces.
-        ValueError: no such format.
+        OutputError: the stage has not run, the target is not empty, or faces must be blurred and no image was searched
+            for
+        faces.
+        ValueError: there is no such format.
     """
     kind = find_format(name)
     run = check_done(output, stage)
@@ -128,14 +130,14 @@ def _imported(output: str) -> str | None:
 
 
 def _scored(similarity: str | None, clip_model: str | None, losses: Losses) -> dict[str, Any]:
-    """Where the cosines come from, and how many documents with images have none."""
+    """The source of the cosines, and the number of documents with images that have none."""
     return {"cosines_from": similarity, "clip_model": clip_model, "not_scored": losses.notes["not_scored"]}
 
 
 def _presentable(
     corpus: Corpus, index: int, kind: Format, losses: Losses, tally: Tally
 ) -> Iterator[tuple[Entry, Matrix | None]]:
-    """Documents as they may leave. One that the format then takes is counted."""
+    """Yields exportable documents. Counts those that the format then takes."""
     for entry, matrix in corpus.entries(index):
         shown, cosines = presentable(entry, matrix, kind.holds_data, losses)
         num_refused = losses.num_documents
@@ -145,7 +147,7 @@ def _presentable(
 
 
 def _scores(corpus: Corpus, index: int) -> Callable[[str], Row]:
-    """The scores of one shard's documents, asked for by ids that go up."""
+    """A function that returns the scores of a document in one shard. Its calls must have ascending ids."""
     names = [field.name for field in columns("documents")]
     rows = RowsByDocument(read_rows(corpus.shard("score", "documents", index), ["doc_id", *names]))
 
@@ -156,7 +158,7 @@ def _scores(corpus: Corpus, index: int) -> Callable[[str], Row]:
 
 
 def _faces(output: str, run: dict[str, Any]) -> str | None:
-    """Where the faces stand that are blurred; None where the recipe does not ask for it."""
+    """The folder with the faces to blur; None if the recipe blurs none."""
     if not run["recipe"]["tokenize"]["blur_faces"]:
         return None
     if run["recipe"]["score"]["faces"] is None or run["stages"]["score"]["status"] != "done":
@@ -168,7 +170,8 @@ def _faces(output: str, run: dict[str, Any]) -> str | None:
 
 
 def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, Any]]:
-    """Rows of images that may leave. One whose faces are unknown has left its documents, and was written down there."""
+    """Yields rows of exportable images. An image that was not searched for faces was recorded when its documents were
+    read."""
     for row in corpus.images(index):
         if WITHHELD not in row:
             yield row
@@ -177,7 +180,7 @@ def _beside(corpus: Corpus, index: int, losses: Losses) -> Iterator[dict[str, An
 
 
 def check_done(output: str, stage: str) -> dict[str, Any]:
-    """What ``run.json`` says, where a stage is done with this recipe. Raises OutputError where it is not."""
+    """The content of ``run.json`` if a stage is done with this recipe. Raises OutputError otherwise."""
     address = join(output, RUN_NAME)
     run = read_json(address) if exists(address) else None
     if run is None or run["stages"][stage]["status"] != "done":

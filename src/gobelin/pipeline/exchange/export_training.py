@@ -1,4 +1,4 @@
-"""Export for other trainers: token shards as their flat files, or the model in a layout of transformers."""
+"""Export for other trainers: token shards in their flat files, or the model in a layout of transformers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gobelin.tokenize.vocabulary import Vocabulary
 
 def export_training(output: str, name: str, target: str) -> dict[str, Any]:
     """Writes the token shards of a run (``megatron``, ``nanogpt``) or its model (``transformers``) into a folder, with
-    ``vocabulary.json``, both tokenizers and a data card. Returns what ``export.json`` says.
+    ``vocabulary.json``, both tokenizers and a data card. Returns the content of ``export.json``.
 
-    Documents that are held out from training are in ``val``, others in ``train``; those that are left out of both sides
-    of the split (``HeldOut.left_out``) are in neither.
+    Held-out documents are in ``val``, and training documents in ``train``. Documents in neither part of the split
+    (``HeldOut.left_out``) are left out.
 
     Raises:
-        OutputError: the stage has not run, or the target holds something.
+        OutputError: the stage has not run, or the target is not empty.
         UserError: the model has no such layout.
     """
     run = check_done(output, "train" if name == "transformers" else "tokenize")

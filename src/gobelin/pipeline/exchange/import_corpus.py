@@ -1,4 +1,4 @@
-"""``gobelin import``: the documents of another data set take the place of web archives in a new output folder."""
+"""``gobelin import``: makes a new output folder from the documents of another data set, in place of web archives."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ def run_import(
     """Makes an output folder whose stage ``extract`` is done, from files of a format.
 
     Args:
-        sources: files of the format, or folders that hold them, on a disk or an object store.
+        sources: files of the format, or folders that hold them, on a local disk or an object store.
 
     Raises:
-        ValueError: no such format or file, or a damaged one. RecipeError, OutputError: as for a run.
+        ValueError: there is no such format or file, or a file is damaged.
+        RecipeError, OutputError: as for a run.
     """
     find_format(name)
     files = find_sources(name, sources)
@@ -68,7 +69,7 @@ def _check_output(output: str, recipe: Recipe, archives: tuple[Archive, ...]) ->
 
 
 def _images_beside(name: str, files: list[str]) -> list[str]:
-    """Files of the data sets ``images`` that exports of a format put beside these files."""
+    """Files of the data sets ``images`` that an export wrote beside these files."""
     in_data = find_format(name).patterns[0].startswith("data/")
     folders = {parent_of(file) for file in files}
     folders = {parent_of(folder) if in_data and name_of(folder) == "data" else folder for folder in folders}

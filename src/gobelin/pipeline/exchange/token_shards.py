@@ -1,12 +1,12 @@
-"""Token shards in the layout of a released model, and back.
+"""Exports token shards in the layout of a released model, and imports them.
 
     OUT/tokenize/shards --export_shards--> FOLDER/part-00000-of-00003.parquet ...  one file per shard, one row per
     sequence
                         <--import_shards--
 
-A row holds ``input_ids``, ready for a trainer, and a side field ``gobelin``: where texts end, which are captions, and
-the ids of images. With it a sequence comes back token for token; a foreign one, without it, comes back as texts and
-images. Neighbouring texts are joined by an empty line and encoded together.
+A row holds ``input_ids``, ready for a trainer, and a side field ``gobelin`` with the ends of texts, the captions, and
+the ids of images. With the side field, an import restores the sequence token for token. Without it, an import gets
+texts and images. Neighbouring texts are joined by an empty line and encoded together.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ Piece = tuple[str, Any]
 def export_shards(
     source: str, name: LayoutName, tokenizer: str, target: str, codebook: str | None = None
 ) -> dict[str, Any]:
-    """Writes token shards in a layout. Returns what ``export.json`` says, which is written last.
+    """Writes token shards in a layout. Returns the content of ``export.json``, which is written last.
 
     Args:
         source: output folder of a run, data set of token shards, or one file.
-        tokenizer: the model's own, see ``load_layout``.
+        tokenizer: of the released model, see ``load_layout``.
         target: a folder that is empty or does not exist.
-        codebook: whose images are taken, as ``find_codebooks`` takes it; None: all, where they are of one tokenizer.
+        codebook: of the images to export, in the syntax of ``find_codebooks``; None: all, if they have one tokenizer.
 
     Raises:
-        UserError: the codes do not fit, a tokenizer is missing or another one, or the target holds something.
+        UserError: the codes do not fit, a tokenizer is missing or differs, or the target is not empty.
     """
     _check_free(target)
     shards, layout = find_shards(source), load_layout(name, tokenizer)
@@ -116,11 +116,12 @@ def _chosen(name: LayoutName, vocabulary: Vocabulary, asked: str | None) -> list
     """The codebooks whose images a layout can hold.
 
     Args:
-        asked: as ``find_codebooks`` takes it; None: all.
+        asked: in the syntax of ``find_codebooks``; None: all.
 
     Raises:
-        UserError: they are of several image tokenizers, or latents; or of several grids, which the layout does not tell
-            apart.
+        UserError: the codebooks belong to several image tokenizers, or hold latents, or have several grids that the
+            layout
+        cannot distinguish.
     """
     books = vocabulary.codebooks
     chosen = list(range(len(books))) if asked is None else find_codebooks(books, asked)
@@ -182,8 +183,8 @@ def _exported(
 def pieces_of(
     row: TokenRow, vocabulary: Vocabulary, words: TextTokenizer, chosen: Sequence[int]
 ) -> tuple[list[Piece], int]:
-    """A row of a token shard as texts, captions and images, in the order of its tokens. Images of codebooks that were
-    not chosen are left out with their captions, and counted."""
+    """A row of a token shard as texts, captions and images, in the order of its tokens, and the number of images of
+    other codebooks, which are left out with their captions."""
     ids = np.array(row["tokens"], np.int64)
     names = iter(span["image_id"] for span in row["image_spans"])
     pieces: list[Piece] = []
@@ -214,7 +215,7 @@ def _grid_of(ids: np.ndarray, item: ItemRange, vocabulary: Vocabulary) -> np.nda
 
 
 def _as_runs(pieces: list[Piece]) -> tuple[list[Run], str]:
-    """Texts and pictures in turn; and the side field."""
+    """Alternating texts and images, and the side field."""
     runs: list[Run] = []
     side: list[tuple[str, Any]] = []
     texts: list[str] = []
@@ -233,13 +234,13 @@ def _as_runs(pieces: list[Piece]) -> tuple[list[Run], str]:
 def import_shards(
     source: str, name: LayoutName, tokenizer: str, tokenized: str, target: str, codebook: str | None = None
 ) -> dict[str, Any]:
-    """Reads an export in again: token shards with the vocabulary of a run.
+    """Imports an export: makes token shards with the vocabulary of a run.
 
     Args:
         source: folder of an export, or of other Parquet files with ``input_ids`` in this layout.
-        tokenized: what ``tokenize`` wrote: vocabulary and text tokenizer.
+        tokenized: folder that ``tokenize`` wrote, with the vocabulary and the text tokenizer.
         target: a folder that is empty or does not exist; it becomes the data set.
-        codebook: whose images these are, as ``find_codebooks`` takes it; None: that of the one tokenizer there is.
+        codebook: of the images, in the syntax of ``find_codebooks``; None: that of the only tokenizer.
 
     Raises:
         UserError: there are no such files, or a tokenizer is missing.
@@ -285,7 +286,8 @@ def _imported(
 
 
 def _restored(runs: list[Run], side: str | None) -> list[Piece]:
-    """The pieces that a side field describes; without one that fits, one text per run and images without a caption."""
+    """The pieces that a side field describes. Without a matching side field: one text per run, and images without
+    captions."""
     try:
         described = json.loads(side) if side else None
         found = None if described is None else _cut_by(runs, described)

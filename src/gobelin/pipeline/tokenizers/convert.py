@@ -1,6 +1,6 @@
-"""A published image tokenizer -> a folder of gobelin's. What reads the layouts is ``tokenize/convert.py``.
+"""Converts a published image tokenizer into gobelin's layout. ``tokenize/convert.py`` reads the published layouts.
 
-torch is imported inside the functions: the command line starts without it.
+torch is imported inside the functions, because the command line starts without it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from gobelin.tokenize.codebook import Codebook
 
 
 def convert(file: str, output: str, size: tuple[int, int] | None, name: str | None) -> tuple[str, Codebook]:
-    """A published tokenizer into a folder of ours; its layout and codebook. Raises as ``convert_tokenizer``."""
+    """Converts a published tokenizer. Returns its layout and codebook. Raises the errors of ``convert_tokenizer``."""
     from gobelin.tokenize.agreement import drawn_pictures, measure_agreement
     from gobelin.tokenize.convert import convert_tokenizer
     from gobelin.tokenize.image_tokenizer import save_image_tokenizer

@@ -1,6 +1,6 @@
-"""An image tokenizer fitted outside of a run, on pictures of any source. The fit itself is ``tokenize/fit.py``.
+"""Fits an image tokenizer outside of a run, on images from any source, with ``tokenize/fit.py``.
 
-torch is imported inside the functions: the command line starts without it.
+torch is imported inside the functions, because the command line starts without it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ LARGEST_PNG = 128
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FitOptions:
-    """How a tokenizer is fitted."""
+    """Settings of a fit."""
 
     kind: str
     settings: tuple[str, ...] = ()  # KEY=VALUE of the kind's shape
@@ -72,7 +72,7 @@ class FitOptions:
 
 
 def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
-    """The shape of a tokenizer of this kind with these settings, ``key=value`` each. Raises UserError."""
+    """The configuration of a tokenizer of this kind, with settings of the form ``key=value``. Raises UserError."""
     if kind not in FITTED_KINDS:
         raise UserError(f"no kind of image tokenizer is called {kind!r}; there are {', '.join(FITTED_KINDS)}")
     return settings_as(CONFIGS[kind], settings)
@@ -81,18 +81,18 @@ def shape_of(kind: str, settings: tuple[str, ...]) -> TokenizerConfig:
 def fit(
     source: str, output: str, options: FitOptions, screen: Screen, processes: Processes | None = None
 ) -> dict[str, Any]:
-    """Fits a tokenizer on the pictures of a source and writes it into a folder, with ``summary.json`` and a page of
-    reconstructions, which grows while it is fitted. A fit that was stopped goes on from its checkpoint there.
+    """Fits a tokenizer on images and writes it into a folder, with ``summary.json`` and a page of reconstructions,
+    which is updated during the fit. An interrupted fit resumes from its checkpoint in the folder.
 
     Args:
-        processes: those that fit together; the first one writes. None: this one alone.
+        processes: that fit together; the first one writes. None: this process alone.
 
     Returns:
-        What the fit reached.
+        The metrics of the fit (``summary.json``), its precision, and the number of undecodable images.
 
     Raises:
-        KeyboardInterrupt: SIGINT or SIGTERM came; the step under way was finished and a checkpoint written.
-        UserError: no pictures, a shape that cannot be, or a folder that holds something else.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the current step was finished and a checkpoint written.
+        UserError: there are no images, the configuration is invalid, or the folder holds other files.
     """
     from gobelin.tokenize.agreement import NUM_COMPARED, measure_agreement
     from gobelin.tokenize.fit import fit_tokenizer
@@ -150,7 +150,7 @@ def fit(
 
 @contextlib.contextmanager
 def _stop_requested() -> Iterator[threading.Event]:
-    """Set by SIGTERM and by the first SIGINT, which would end this process; by a second SIGINT it ends."""
+    """An event that SIGTERM and the first SIGINT set. A second SIGINT ends this process."""
     stop = threading.Event()
 
     def note(number: int, _: Any) -> None:
@@ -168,7 +168,7 @@ def _stop_requested() -> Iterator[threading.Event]:
 
 
 def _shape_and_framing(options: FitOptions) -> tuple[TokenizerConfig, Framing]:
-    """Shape and framing of the tokenizer that is fitted. Raises UserError."""
+    """Configuration and framing of the tokenizer to fit. Raises UserError."""
     if options.decoder_of is None:
         config = shape_of(options.kind, options.settings)
         framing = Framing((config.grid,), config.token_pixels, options.resize or "crop")
@@ -191,8 +191,8 @@ def load_image_tokenizer_of(folder: str, device: torch.device) -> ImageTokenizer
 
 
 class _Looks:
-    """How a fit is getting on: a few held-out pictures now and then, on a page that grows. It is kept in a file, so
-    that a fit that goes on has what was before."""
+    """Shows the progress of a fit: reconstructions of a few held-out images at some steps, on a page. They are kept in
+    a file, so that a resumed fit shows earlier steps."""
 
     def __init__(self, output: str, options: FitOptions, held_out: Sequence[np.ndarray]) -> None:
         self._output, self._options = output, options
@@ -202,7 +202,7 @@ class _Looks:
         self._originals = [_uri(self._held_out[place]) for place in self._followed]
 
     def add(self, step: int, loss: float, network: Network, has_codes: bool) -> None:
-        """Looks at the network of a step."""
+        """Adds the reconstructions of the network at a step."""
         from gobelin.tokenize.fit import reconstructed
         from gobelin.tokenize.quality import QualityMeter
 
@@ -222,7 +222,7 @@ class _Looks:
         write_bytes(join(self._output, PAGE_NAME), page.encode())
 
     def section(self) -> str:
-        """All looks as HTML."""
+        """All steps as HTML."""
         return fit_section(self._originals, self._read())
 
     def _read(self) -> list[Look]:

@@ -1,4 +1,5 @@
-"""An image tokenizer's folder: where it is, what it says of itself, and whether a new one may be written there."""
+"""The folder of an image tokenizer: finds it, reads its description, and checks whether a new one may be written
+there."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _OURS = (LEASE_NAME, CHECKPOINT_NAME, SUMMARY, PAGE_NAME, LOOKS_NAME)
 
 
 def check_free(output: str) -> None:
-    """Raises UserError unless the folder is empty or holds a fit that was stopped."""
+    """Raises UserError unless the folder is empty or holds an interrupted fit."""
     if exists(join(output, CONFIG_NAME)):
         raise UserError(f"{output} holds an image tokenizer already: choose another folder, or delete it")
     others = [name for name, _ in list_files(output) if name not in _OURS]
@@ -34,12 +35,12 @@ def check_free(output: str) -> None:
 
 
 def tokenizer_folder(address: str) -> str:
-    """The folder of a tokenizer: the address itself, or where the output folder of a run has it."""
+    """The folder of a tokenizer: the address itself, or its place in the output folder of a run."""
     inside = join(address, IMAGE_TOKENIZER)
     return inside if exists(join(inside, CONFIG_NAME)) else address
 
 
 def agreement_of(folder: str) -> dict[str, Any] | None:
-    """How many codes of a tokenizer are the same in bfloat16 as in float32, from the description beside it; None if
-    this was not measured."""
+    """The share of a tokenizer's codes that are equal in bfloat16 and float32, from its description; None if not
+    measured."""
     return read_config(folder)[1].get("agreement")

@@ -1,6 +1,6 @@
-"""Image tokenizers looked at: what they are, what they keep of pictures, and a page of reconstructions.
+"""Describes image tokenizers: their configuration, their reconstruction quality, and a page of reconstructions.
 
-torch is imported inside the functions: the command line starts without it.
+torch is imported inside the functions, because the command line starts without it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NUM_SHOWN = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Looked:
-    """A tokenizer that was looked at."""
+    """The description of a tokenizer."""
 
     codebooks: tuple[Codebook, ...]  # once for each of its grids
     agreement: dict[str, Any] | None
@@ -41,14 +41,14 @@ class Looked:
 
 
 def show(address: str, source: str | None, page: str | None, num_images: int) -> list[Looked]:
-    """Image tokenizers; where there are pictures, what they keep and which codes they use.
+    """Describes image tokenizers. With images, also measures their quality and the use of their codes.
 
     Args:
         address: folder of a tokenizer, or output folder of a run, whose corpus is then the source.
-        source: pictures, as ``pictures_of`` takes them. Of a run with several tokenizers each is shown those that it
-            takes, otherwise all.
-        page: HTML file of reconstructions that is written.
-        num_images: pictures that are looked at, of each tokenizer.
+        source: images, as for ``pictures_of``. In a run with several tokenizers, each gets its own images, otherwise
+            all.
+        page: HTML file for reconstructions.
+        num_images: number of images per tokenizer.
     """
     folder = tokenizer_folder(address)
     if source is None and folder != address:
@@ -93,7 +93,7 @@ def _look_at(member: Member, which: int, frames: Frames, source: str | None, num
 
 
 def _samples(source: PictureSource, framing: Framing, num_images: int) -> Iterator[list[np.ndarray]]:
-    """Pictures of a source, at most 32 at a time. Pictures that cannot be decoded are left out."""
+    """Yields images of a source, at most 32 at a time. Leaves out images that cannot be decoded."""
     pictures = StreamedPictures(source, framing, 0, held_out_ratio=0.0, max_images=num_images)
     number = 0
     for start in range(0, pictures.num_fitted, 32):
@@ -107,7 +107,7 @@ def _samples(source: PictureSource, framing: Framing, num_images: int) -> Iterat
 
 
 def section_of(tokenizer: ImageTokenizer, images: Sequence[np.ndarray], quality: Quality | None) -> str:
-    """Of the page: the tokenizer and pictures beside their reconstructions."""
+    """The section of the page with the tokenizer and images beside their reconstructions."""
     from gobelin.tokenize.quality import QualityMeter
 
     shown = []

@@ -1,4 +1,4 @@
-"""Pictures for an image tokenizer, by their address: the corpus of a run, a folder, or Parquet files."""
+"""Images for an image tokenizer: from the corpus of a run, a folder, or Parquet files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from gobelin.transforms.vision.faces import Boxes, faces_of_images
 def pictures_of(
     source: str, max_images: int, framing: Framing, takes: Callable[[int, int], bool] | None = None
 ) -> PictureSource:
-    """The pictures at an address: of the corpus of a run's output folder, of a folder, or of Parquet files.
+    """The images at an address: the output folder of a run, a folder of files, or Parquet files.
 
-    Of a run, images that its corpus shows: the reduced copies where those serve, otherwise the files; faces are blurred
-    where its recipe has them blurred, and images that were not searched for faces left out then.
+    From a run, takes images that its corpus shows. Uses reduced copies if they are large enough, otherwise the files.
+    If the recipe blurs faces, faces are blurred, and images that were not searched for faces are left out.
 
     Args:
-        framing: the sizes that the pictures are wanted in.
-        takes: of a run, which pictures: says so of the height and width of their files; None: all.
+        framing: the wanted sizes of images.
+        takes: for a run, a function that chooses images by the height and width of their files; None: all.
     """
     if not exists(join(source, RUN_NAME)):
         return pictures_at(source)
@@ -52,7 +52,7 @@ def pictures_of(
 
 
 def _stored(folder: str, names: set[str], faces: Mapping[str, Boxes] | None) -> PictureSource:
-    """The pictures of these ids in a data set of pictures."""
+    """The images with these ids in a data set of images."""
     wanted = pa.array(sorted(names), pa.string())
     return ParquetSource(
         paths_of(folder), key="image_id", faces=faces,
