@@ -1,11 +1,11 @@
-"""Faces blurred on their way out, where the recipe has them blurred before an image becomes tokens.
+"""Blurs faces in exported images if the recipe blurs faces before it tokenizes an image.
 
-    faces in score/images --> none found       the bytes as archived
-                              some             decoded, blurred (``vision/faces.py``), encoded anew
-                              not looked for   the image stays here, as it gets no tokens either
+    faces in score/images --> none found       the archived bytes
+                              some             decoded, blurred (``vision/faces.py``), encoded again
+                              not searched     the image is left out; it gets no tokens either
 
-An image keeps its id and its hashes: they name the file as archived, and with them scores and decisions are found. Its
-row says ``faces_blurred``, and holds the format of the new file. Costs one decoding and encoding an image with faces.
+An image keeps its id and its hashes, which identify the archived file and link its scores and decisions. Its row has
+``faces_blurred`` and the format of the new file. Each image with faces is decoded and encoded once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LOSSY = frozenset({"jpeg", "webp", "avif", "jpeg2000"})
 
 
 def hide_faces(row: Row, faces: Mapping[str, Boxes]) -> Row:
-    """A row of ``IMAGES``, with or without its ``data``, as it may leave: with ``faces_blurred``, or ``withheld``.
+    """A row of ``IMAGES``, with or without its ``data``, for an export: with ``faces_blurred`` or ``withheld``.
 
     Args:
         faces: boxes by image_id, of all images that were searched for faces.

@@ -1,12 +1,11 @@
-"""The documents of a stage with their images and similarities, shard by shard: what every export reads.
+"""Reads the documents of a stage with their images and similarities, shard by shard, for all exports.
 
-    documents of the stage --ids of images--> which shards of documents want an image
+    documents of the stage --ids of images--> the shards of documents that need each image
     extract/images, score/image_embeddings --partition--> one file per shard of documents
-    shard by shard: documents, their pictures, and (where asked for) the cosines of their images and texts
+    shard by shard: documents, their images, and (if requested) the cosines of their images and texts
 
-Nothing but what the stage kept is read: an image that no document of it shows is passed over, and a node that
-``select`` left out is not there. Two passes over the documents, one over the images; in memory are the ids of one
-shard of images and of one of documents, and a document at a time.
+It reads only images and nodes that the stage kept. There are two passes over the documents and one over the images.
+Memory holds the ids of one shard of images and of one shard of documents, and one document.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _FACTS = [name for name in IMAGES.names if name != "data"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Corpus:
-    """A stage's documents, ready to be read shard by shard. ``open_corpus`` makes one."""
+    """A stage's documents, ready to be read shard by shard. Made by ``open_corpus``."""
 
     output: str  # folder of the run
     stage: str
@@ -55,8 +54,8 @@ class Corpus:
     _embeddings: Partition
 
     def entries(self, index: int) -> Iterator[tuple[Entry, Matrix | None]]:
-        """The documents of one shard, in the order of their ids, each with the cosines, (N, M), of its N image nodes
-        and M text nodes; None where they are not known."""
+        """Yields the documents of one shard in the order of their ids, each with the cosines, (N, M), of its N image
+        nodes and M text nodes; None if unknown."""
         documents = read_rows(self.shard(self.stage, "documents", index))
         with Records(self._images, index) as images, Records(self._embeddings, index) as embeddings:
             similarities = self._similarities(index, embeddings)
@@ -66,14 +65,14 @@ class Corpus:
                 yield entry, similarities.of(document) if similarities else None
 
     def images(self, index: int) -> Iterator[Row]:
-        """Rows of ``IMAGES`` of one shard of images: those that some document of the stage shows. Where faces are
-        blurred, the rows are those of ``hide_faces``."""
+        """Yields rows of ``IMAGES`` of one shard: the images that some document of the stage shows. If faces are
+        blurred, the rows come from ``hide_faces``."""
         wanted = {header["image_id"] for header, _, _ in self._wanted.headers(index)}
         rows = (row for row in read_rows(self.shard("extract", "images", index)) if row["image_id"] in wanted)
         yield from _hidden(rows, self.faces, index, self.num_shards)
 
     def done_with(self, index: int) -> None:
-        """Deletes what was set aside for one shard of documents."""
+        """Deletes the temporary files of one shard of documents."""
         self._images.drop(index)
         self._embeddings.drop(index)
 
@@ -100,7 +99,7 @@ class Corpus:
 
 
 def _hidden(rows: Iterable[Row], faces: str | None, index: int, num_shards: int) -> Iterator[Row]:
-    """Rows of one shard of images as they may leave."""
+    """Rows of one shard of images, ready for an export."""
     if faces is None:
         yield from rows
         return
@@ -112,12 +111,12 @@ def _hidden(rows: Iterable[Row], faces: str | None, index: int, num_shards: int)
 def open_corpus(
     output: str, stage: str, work: str, with_data: bool, similarity: str | None, faces: str | None
 ) -> Corpus:
-    """Sets aside, shard by shard, what the documents of a stage show.
+    """Partitions the images that the documents of a stage show, by shard of documents.
 
     Args:
         work: a local folder; it may be deleted when the corpus has been read.
-        similarity: where cosines come from: EMBEDDINGS, which ``score`` left, IMPORTED, or nowhere.
-        faces: folder of ``IMAGE_SCORES`` with the faces that are blurred in what leaves; None: nothing is.
+        similarity: source of the cosines: EMBEDDINGS from ``score``, IMPORTED, or none.
+        faces: folder of ``IMAGE_SCORES`` with the faces to blur; None: nothing is blurred.
     """
     folder, pictures = current(join(output, stage, "documents")), current(join(output, "extract", "images"))
     embedded = current(join(output, "score", "image_embeddings")) if similarity == EMBEDDINGS else ""

@@ -1,12 +1,12 @@
-"""A document with its pictures, as exports and imports hold it, and the side field that makes the way back exact.
+"""A document with its images, as exports and imports hold it, and the side field that makes a round trip exact.
 
-Other formats have no place for roles, levels, captions or where a page was found. Where a format has room for extra
-fields, an export puts a *side field* named ``gobelin`` there: the document's row without its texts, which the format
-holds itself. An import that finds one restores the row exactly; the texts are taken from the format, so changes
-to them there count. A side field whose nodes no longer fit the texts and pictures beside it (something was
-added or taken away) is used for the document alone. A file from elsewhere has no side field: its texts are paragraphs.
+Other formats have no place for roles, levels, captions or the origin of a page. If a format has room for extra fields,
+an export adds a *side field* named ``gobelin``: the document's row without its texts, which the format holds itself. An
+import uses it to restore the row exactly. Texts come from the format, so changes to them are kept. If the nodes of a
+side field do not match the texts and images (something was added or removed), only its document fields are used. A
+foreign file has no side field, and its texts become paragraphs.
 
-A side field is as hostile as the rest of the file: ``document_of`` checks types, ranges and ids.
+A side field is untrusted, like the rest of the file: ``document_of`` checks types, ranges and ids.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A part of a foreign document that was not taken. Becomes a decision; ``rule`` is its rule."""
+    """A part of a foreign document that was not taken. It becomes a decision with this ``rule``."""
 
     rule: str
     value: float | None = None
@@ -66,7 +66,7 @@ class LeftOut:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of ``DOCUMENTS`` and the pictures of its image nodes, in their order."""
+    """A row of ``DOCUMENTS`` and the images of its image nodes, in order."""
 
     document: DocumentRow
     pictures: tuple[Picture | None, ...]  # None: the image is not at hand
@@ -75,19 +75,19 @@ class Entry:
 
     @property
     def shown(self) -> list[tuple[NodeRow, Picture | None]]:
-        """Image nodes, each with its picture."""
+        """Image nodes, each with its image."""
         nodes = [node for node in self.document["nodes"] if node["kind"] == "image"]
         return list(zip(nodes, self.pictures, strict=True))
 
     @property
     def laid_out(self) -> list[tuple[NodeRow, Picture | None]]:
-        """All nodes, an image node with its picture."""
+        """All nodes; image nodes with their image."""
         pictures = iter(self.pictures)
         return [(node, next(pictures) if node["kind"] == "image" else None) for node in self.document["nodes"]]
 
 
 class EntryError(ValueError):
-    """A row of a foreign file cannot be understood. Becomes a decision; ``rule`` is its rule."""
+    """A row of a foreign file is invalid. It becomes a decision with this ``rule``."""
 
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(detail)
@@ -100,7 +100,7 @@ def extension(image_format: str) -> str:
 
 
 def side_of(document: DocumentRow) -> Row:
-    """What other formats have no place for: the document and its nodes without their texts, nulls left out."""
+    """The side field: the document and its nodes, without texts and nulls."""
     fields = {name: value for name, value in document.items() if name != "nodes" and value is not None}
     nodes = [
         {name: value for name, value in node.items() if name != "text" and value is not None}
@@ -110,12 +110,12 @@ def side_of(document: DocumentRow) -> Row:
 
 
 def side_of_picture(picture: Picture) -> Row:
-    """What the bytes of a picture do not say. Whether its faces were blurred stands there if the recipe asks for it."""
+    """The facts about an image that its bytes do not contain; with ``faces_blurred`` if the recipe asks for it."""
     return {name: picture.facts[name] for name in (*PICTURE_FACTS, FACES_BLURRED) if name in picture.facts}
 
 
 def as_json(value: Any) -> str:
-    """Compact JSON with the keys in their order. Non-finite numbers cannot occur."""
+    """Compact JSON with unsorted keys. Non-finite numbers cannot occur."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -123,7 +123,7 @@ def parse_json(text: Any, what: str) -> Any:
     """The value of a JSON string.
 
     Raises:
-        EntryError: it is no document, or nested too deeply.
+        EntryError: it is not valid JSON, or nested too deeply.
     """
     if not isinstance(text, str):
         raise EntryError("malformed_row", f"{what} is not a string")
@@ -134,30 +134,30 @@ def parse_json(text: Any, what: str) -> Any:
 
 
 def parse_side(text: str | None) -> Any:
-    """The value of a side field that is held as JSON; None where there is none."""
+    """The value of a side field in JSON; None if there is none."""
     return None if text is None else parse_json(text, SIDE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a foreign row lies."""
+    """The location of a foreign row."""
 
     file: str
     row: int  # from 0
 
     @property
     def url(self) -> str:
-        """A name for a document that has no address."""
+        """An address for a document that has none."""
         return f"urn:gobelin:import:{hashlib.blake2b(self.file.encode(), digest_size=8).hexdigest()}:{self.row}"
 
 
 def text_node(text: str) -> NodeRow:
-    """A text of a foreign file: it is not known what it was on its page."""
+    """A text of a foreign file, whose role is unknown."""
     return to_row(Node("text", Role.PARAGRAPH, text=text))
 
 
 def image_node(url: Any, alt: Any = None, caption: Any = None, width: Any = None, height: Any = None) -> NodeRow:
-    """An image of a foreign file; what is not a string, or no number of pixels, says nothing."""
+    """An image of a foreign file. Ignores values that are not strings, or not numbers of pixels."""
     return to_row(
         Node(
             "image", image_url=optional_text(url), alt=optional_text(alt), caption=optional_text(caption),
@@ -171,13 +171,13 @@ def _pixels(value: Any) -> int | None:
 
 
 def optional_text(value: Any) -> str | None:
-    """A string that says something, or None."""
+    """A string that is not blank, or None."""
     return value if isinstance(value, str) and value else None
 
 
 def split_texts(blocks: list[str], side: Any) -> list[str] | None:
-    """Texts of the side field's text nodes, where a format has joined neighbours by an empty line; None where the
-    lengths that it notes do not fit."""
+    """Splits texts that a format has joined by an empty line, by the lengths in the side field. None if they do not
+    match."""
     texts: list[str] = []
     runs = _runs_of_text(side)
     if runs is None or len(runs) != len(blocks):
@@ -218,7 +218,7 @@ def _runs_of_text(side: Any) -> list[list[int]] | None:
 
 
 def restored(side: Any, texts: list[str], num_images: int) -> list[NodeRow] | None:
-    """The nodes that a side field describes, with these texts; None where they do not fit."""
+    """The nodes of a side field, with these texts; None if they do not match."""
     nodes = side.get("nodes") if isinstance(side, dict) else None
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         return None
@@ -235,14 +235,14 @@ def restored(side: Any, texts: list[str], num_images: int) -> list[NodeRow] | No
 
 
 def document_of(side: Any, nodes: list[NodeRow], origin: Origin, known: Row) -> DocumentRow:
-    """A row of ``DOCUMENTS`` for nodes that came in.
+    """A row of ``DOCUMENTS`` for imported nodes.
 
     Args:
         side: the side field, or None.
-        known: fields of ``DOCUMENTS`` that the format itself holds; they count where the side field is missing.
+        known: fields of ``DOCUMENTS`` from the format itself, used if there is no side field.
 
     Raises:
-        EntryError: the side field holds what cannot be.
+        EntryError: the side field holds invalid values.
     """
     if isinstance(side, dict) and isinstance(side.get("document"), dict):
         return _checked({**dict.fromkeys(DOCUMENTS.names), **side["document"], "nodes": nodes})
@@ -275,10 +275,10 @@ def document_of(side: Any, nodes: list[NodeRow], origin: Origin, known: Row) -> 
 
 
 def captions_once(nodes: list[NodeRow]) -> list[NodeRow]:
-    """Nodes of a foreign document without captions that stand beside their image as a text, too: files of image-text
-    pairs carry the words twice. ``same_words`` says what makes no difference.
+    """Removes captions from nodes of a foreign document if a text beside the image is equal to the caption
+    (``same_words``). Files of image-text pairs often hold the words twice.
 
-    The texts beside an image are the last one before it and the first one after it; images may stand between.
+    The texts beside an image are the last one before it and the first one after it. Other images may be between them.
     """
     before: list[str | None] = []
     after: list[str | None] = []
@@ -295,8 +295,7 @@ def captions_once(nodes: list[NodeRow]) -> list[NodeRow]:
 
 
 def same_words(text: str) -> str:
-    """A form in which two writings of one text are equal: Unicode's normal form C, white space folded, invisible
-    characters left out."""
+    """A normal form for comparing texts: Unicode NFC, folded white space, no invisible characters."""
     return " ".join(unicodedata.normalize("NFC", comparable(text)).split())
 
 
@@ -309,7 +308,7 @@ def _well_formed(value: Any) -> Any:
 
 
 def _checked(row: Row) -> DocumentRow:
-    """The row, with the types and ranges of ``DOCUMENTS``."""
+    """The row, if it has the types and ranges of ``DOCUMENTS``. Raises EntryError otherwise."""
     try:
         document = _DOCUMENT.validate_json(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValidationError, ValueError, RecursionError) as error:
@@ -341,7 +340,7 @@ def _listed(value: Any) -> Any:
 
 
 def picture_facts(side: Any) -> Row:
-    """What a side field says of a picture, as far as it can be true; empty where it says nothing."""
+    """The valid facts about an image in a side field; empty if there are none."""
     if not isinstance(side, dict):
         return {}
     urls, consent = side.get("urls"), side.get("consent")
@@ -361,7 +360,7 @@ def picture_facts(side: Any) -> Row:
 
 
 def picture_of(data: Any, side: Any) -> Picture | None:
-    """A picture that came in with its side field; None where there are no bytes."""
+    """An imported image with its side field; None if there are no bytes."""
     return Picture(data, picture_facts(side)) if isinstance(data, bytes) and data else None
 
 

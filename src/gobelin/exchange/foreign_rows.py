@@ -1,9 +1,9 @@
-"""One row of a foreign file -> a document that may be taken, or the reason why it is left out.
+"""Turns one row of a foreign file into a document, or into the reason why it is left out.
 
-Every format reads its rows through ``attempt``. Here a row that cannot be read becomes an error to be recorded, and
-what is left of a document is compared with rules that are the same for all formats: no text that is mostly control or
-replacement characters (``readable_text``) becomes a node, nor the words of an image, nor a title. Whatever goes is
-noted in the document's ``left_out``; images and cosines stay beside the texts that they belong to.
+Every format reads its rows through ``attempt``, which records an invalid row as an error. The same rules then apply to
+documents of all formats. A text node, the text of an image, or a title is removed if it is mostly control or
+replacement characters (``readable_text``). Removed parts are recorded in the document's ``left_out``. Images and
+cosines stay with their texts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WORDS: tuple[Literal["alt", "caption", "title"], ...] = ("alt", "caption", "tit
 
 
 def attempt(read: Callable[..., Entry], *arguments: Any) -> Entry | EntryError:
-    """What a function makes of a row, or why it makes nothing of it. One bad row never ends an import."""
+    """Calls a function on a row. Returns its document or an error, so one bad row never ends an import."""
     made = boundary.attempt(_read, read, *arguments)
     return EntryError("import_error", made.detail) if isinstance(made, boundary.Refused) else made
 
@@ -57,9 +57,9 @@ _DAMAGE = (
 
 @contextlib.contextmanager
 def told_if_damaged(path: str, kind: str) -> Iterator[None]:
-    """Around the reading of a foreign file: damage, or that there is no such file, becomes a ``UserError``.
+    """Turns damage of a foreign file, or a missing file, into a ``UserError``.
 
-    What is wrong with the disk or the store, not with the file, is raised as it is: an outage is no damage.
+    Errors of the disk or the object store are raised unchanged, because an outage is not damage.
 
     Args:
         kind: what the file should be, for the message.
@@ -79,7 +79,7 @@ def _is_of_the_place(path: str, error: OSError) -> bool:
 
 
 def readable(entry: Entry) -> Entry:
-    """The document without what cannot be read.
+    """The document without unreadable texts.
 
     Raises:
         EntryError: nothing is left of it.

@@ -1,13 +1,13 @@
-"""A sample of a tar -> a document: samples that gobelin wrote, and those from elsewhere.
+"""Turns a sample of a tar file into a document. The sample comes from gobelin or from other tools.
 
-A JSON with ``texts`` is a document. Its ``images`` name files of the sample; or addresses, as MINT-1T has them for
-pages; or they are placeholders (null, ``page_0_image_1``), as MINT-1T has them for PDF files: the pictures then lie in
-one TIFF beside the JSON, a page each, in the order of the places. So pictures of a sample that no place names go, in
-their order, to the places that name no file; each page of a TIFF is one. Where there are more or fewer pictures than
-places, those that have a place are taken in order, and a decision (rule ``sample_images``) says how many there were.
+A JSON file with ``texts`` is a document. Its ``images`` are names of files in the sample; or addresses, as in MINT-1T's
+web pages; or placeholders (null, ``page_0_image_1``), as in MINT-1T's PDF files, whose images are pages of one TIFF
+file beside the JSON file. Images that ``images`` does not name are assigned, in order, to the places without a file
+name; each page of a TIFF file counts as one image. If the numbers of images and places differ, extra ones are left
+over, and a decision (rule ``sample_images``) states the numbers.
 
-A sample without ``texts`` is pictures with words (image-text pairs): the words come after the pictures, each once,
-whether they stand in a text file, in the JSON or in both.
+A sample without ``texts`` is images with words (image-text pairs). The words follow the images, each text once, whether
+they come from a text file, from the JSON file or from both.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SAMPLE_IMAGES = "sample_images"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
-    """Files of a tar that belong together, by their names there, and what was passed over."""
+    """The files of a tar file that belong together, by name, and the files that were skipped."""
 
     files: dict[str, bytes]
     passed_over: tuple[LeftOut, ...] = ()
@@ -55,7 +55,7 @@ def entry_of_sample(sample: Sample, origin: Origin) -> Entry:
     """A document from a sample.
 
     Raises:
-        EntryError: the sample is not as the format has it.
+        EntryError: the sample does not follow the format.
     """
     if not sample.files and sample.passed_over:
         why = sample.passed_over[0]
@@ -109,8 +109,8 @@ def _interleaved(files: dict[str, bytes], sample: Row, origin: Origin) -> Entry:
 
 
 def _places(sample: Row, has_pictures: bool) -> tuple[list[Any], list[Any]]:
-    """``texts`` and ``images``: lists of one length. A place where both are null is one of an image, if there are any;
-    so are all places without a text, where there is not a list of images."""
+    """``texts`` and ``images``: lists of equal length. A place where both are null belongs to an image, if there are
+    any. If ``images`` is no list, so does every place without a text."""
     texts, images = sample["texts"], sample.get("images")
     if not has_pictures or not isinstance(texts, list):
         return parallel_lists(sample)
@@ -123,7 +123,7 @@ def _places(sample: Row, has_pictures: bool) -> tuple[list[Any], list[Any]]:
 
 
 def _named(image: Any, files: dict[str, bytes]) -> str | None:
-    """The file that an item of ``images`` names, by its whole name or by that in the folder of the sample."""
+    """The file that an item of ``images`` names, by its full name or by its name in the folder of the sample."""
     if not isinstance(image, str):
         return None
     if image in files:
@@ -133,15 +133,15 @@ def _named(image: Any, files: dict[str, bytes]) -> str | None:
 
 
 def _without_shared(names: list[str | None], files: dict[str, bytes]) -> list[str | None]:
-    """Whether a TIFF is named once for each of its pages; then it counts as if it had no name."""
+    """The names, without a TIFF file that is named once for each of its pages."""
     counts = Counter(name for name in names if name is not None)
     shared = {name for name, count in counts.items() if count > 1 and count_pages(files[name])[0] == count}
     return [None if name in shared else name for name in names]
 
 
 def _pictures_of(files: dict[str, bytes]) -> tuple[list[Picture | None], list[LeftOut]]:
-    """The pictures of files in their order, each page of a TIFF one, and what could not be taken; None in the place of
-    a page that could not be cut out."""
+    """The images of files in order, with each page of a TIFF file as one image, and what was left out. A page that
+    cannot be extracted is None."""
     pictures: list[Picture | None] = []
     left_out = []
     for name, data in files.items():
@@ -183,7 +183,7 @@ def _pair(files: dict[str, bytes], sample: Row, origin: Origin) -> Entry:
 
 
 def _distinct(texts: list[str | None]) -> list[str]:
-    """Texts that say something, each once."""
+    """Texts that are not blank, each once."""
     found: dict[str, str] = {}
     for text in texts:
         if text and text.strip():
@@ -196,7 +196,7 @@ def _text_of(data: bytes) -> str:
 
 
 def _image_of(image: Any, described: Row) -> NodeRow:
-    """A node of a foreign image; an item of ``images`` may be its address."""
+    """A node of a foreign image. An item of ``images`` may be its address."""
     address = image if isinstance(image, str) and _ADDRESS.match(image) else None
     return image_node(optional_text(described.get("url")) or address, described.get("alt"), described.get("caption"))
 

@@ -1,4 +1,4 @@
-"""The formats by name: what each needs, how its files are found, and the functions that write and read it."""
+"""The formats by name: their needs, their file names, and their functions for reading and writing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ReadSource = Callable[[str], Iterator[Entry | EntryError]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Format:
-    """One way to hold documents with images."""
+    """A file format for documents with images."""
 
     holds_data: bool  # the images' bytes stand in the documents' own files
     images_beside: bool  # ``--with-images`` puts a data set ``images`` beside the files, and an import reads it
@@ -54,7 +54,7 @@ def find_format(name: str) -> Format:
     """A format by its name.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such format.
     """
     known = {**FORMATS, **READ_ALONE, **WRITTEN_ALONE}
     if name not in known:
@@ -63,7 +63,7 @@ def find_format(name: str) -> Format:
 
 
 def find_sources(name: str, given: list[str]) -> list[str]:
-    """The files of a format at these addresses (files, or folders that hold them), sorted, each once.
+    """The files of a format at these addresses (files, or folders that hold them), sorted, without duplicates.
 
     Raises:
         UserError: there is nothing at an address, or it holds no such file.
@@ -88,7 +88,7 @@ def _one_spelling(address: str) -> str:
 
 
 def _files(folder: str, pattern: str) -> list[str]:
-    """The files of a pattern, but for the decisions that an export puts beside documents."""
+    """The files that match a pattern, without the decisions that an export writes beside documents."""
     *folders, sign = pattern.split("/")
     held = files_in(join(folder, *folders)) if folders else files_in(folder)
     return [path for path in held if fnmatchcase(name_of(path), sign) and name_of(path) != LEFT_OUT]

@@ -1,13 +1,13 @@
-"""Plain Parquet, one row per document, whose images the package ``datasets`` decodes by itself.
+"""Plain Parquet files with one row per document. The package ``datasets`` decodes their images by itself.
 
-    texts, images      lists of one length, at each place exactly one of the two not null
+    texts, images      lists of equal length; at each place exactly one of the two is not null
     images             struct{bytes, path}, and the file says that it is an ``Image``
     doc_id, url, title, language
-    image_metadata     JSON list: of each image its address, alt, caption, width, height
+    image_metadata     JSON list: address, alt, caption, width and height of each image
     gobelin            the side field, as JSON
 
-``datasets.load_dataset(FOLDER)`` finds the files by their names. Foreign files: ``texts`` and ``images`` as above,
-where an image may also be an address; ``url`` and ``title`` where there are such columns.
+``datasets.load_dataset(FOLDER)`` finds the files by their names. Foreign files need ``texts`` and ``images`` as above,
+where an image may also be an address. Columns ``url`` and ``title`` are optional.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def entry_of_row(row: Row, origin: Origin) -> Entry:
     """A document from a row.
 
     Raises:
-        EntryError: the row is not as the format has it.
+        EntryError: the row does not follow the format.
     """
     texts, images = parallel_lists(row)
     shown = [image for image in images if image is not None]

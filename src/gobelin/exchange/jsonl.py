@@ -1,4 +1,4 @@
-"""gobelin's own JSON lines: one document per line, for a person, a script or jq. Images are ids and addresses."""
+"""gobelin's own JSON lines: one document per line, for people, scripts and jq. Images are ids and addresses."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
 
 
 def entry_of_object(value: Row, origin: Origin) -> Entry:
-    """A document from an object: pictures have no bytes.
+    """A document from an object. Its images have no bytes.
 
     Raises:
-        EntryError: the object is not as the format has it.
+        EntryError: the object does not follow the format.
     """
     items = value.get("items")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):

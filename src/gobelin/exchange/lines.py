@@ -1,4 +1,4 @@
-"""JSON lines from elsewhere: each line is an object, or the reason why it cannot be read. Holds one line in memory."""
+"""Reads foreign JSON lines: each line is an object, or an error. Holds one line in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 
 def read_objects(lines: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | EntryError]]:
-    """(number of the line among those that are not blank, from 0; its object)."""
+    """Yields (number of the line among non-blank lines, from 0; its object or the error)."""
     number = 0
     while line := lines.readline(MAX_LINE_BYTES + 1):
         is_too_long = len(line) > MAX_LINE_BYTES
@@ -32,10 +32,10 @@ def read_objects(lines: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | Entry
 def read_entries(
     lines: IO[bytes], name: str, entry_of_object: Callable[..., Entry], *arguments: Any
 ) -> Iterator[Entry | EntryError]:
-    """The documents of a file that has one in each line.
+    """Yields the documents of a file with one document per line.
 
     Args:
-        entry_of_object: makes one of an object, its origin and ``arguments``.
+        entry_of_object: makes a document from an object, its origin and ``arguments``.
     """
     for number, value in read_objects(lines):
         if isinstance(value, EntryError):

@@ -3,8 +3,8 @@
     00000/TITLE-DOC_ID.md       front matter (address, title, language, licences, scores), then the document
     00000/images/IMAGE_ID.jpg   the images of the shard's documents
 
-Names hold ASCII letters, digits and hyphens alone, which every file system has; equal documents have equal names. It is
-written and never read: an import wants a format that keeps everything.
+File names have only ASCII letters, digits and hyphens, which every file system supports. Equal documents have equal
+names. Markdown can be written but not read, because an import needs a format that keeps everything.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def image_name(node: NodeRow, picture: Picture) -> str:
 
 
 def front_matter(document: DocumentRow, scores: Row) -> str:
-    """What is known of the document, as YAML between lines of hyphens."""
+    """The metadata of the document, as YAML between lines of hyphens."""
     licences = [{name: licence[name] for name in ("uri", "scope")} for licence in document["licences"]]
     known: Row = {
         "url": document["url"],
@@ -89,7 +89,7 @@ def front_matter(document: DocumentRow, scores: Row) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts with characters that are not seen stand between double quotes, where YAML escapes them."""
+    """Puts texts with invisible characters in double quotes, where YAML escapes them."""
 
 
 def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

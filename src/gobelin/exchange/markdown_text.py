@@ -1,10 +1,10 @@
-"""Texts of a document as Markdown (CommonMark 0.31, tables as GitHub has them): words stay words.
+"""Texts of a document as Markdown (CommonMark 0.31, with GitHub's tables). Words remain words.
 
-What a page wrote as ``*`` or ``<b>`` is shown and means nothing; a CommonMark reader gives the text back. A character
-is escaped only where a reader would take it for markup: ``3.3 f_x`` stays as it is. White space of prose is folded;
-code is kept as it stands. Formulas stay TeX between dollars, as ``pages/tree/formulas.py`` writes them: ``$x^2$``, or
-``$`x*y`$`` where a reader would take something in it for markup, and a display as lines of ``$$`` or a block ``math``.
-A dollar of a price is escaped.
+Characters such as ``*`` or ``<b>`` in a page's text are shown as they are: a CommonMark reader returns the text. A
+character is escaped only if a reader would take it for markup: ``3.3 f_x`` is not changed. White space of prose is
+folded, and code is kept unchanged. Formulas are TeX between dollars, as in ``pages/tree/formulas.py``: ``$x^2$``, or
+``$`x*y`$`` if a reader would take a part of it for markup. A display formula is between lines of ``$$`` or in a
+``math`` block. The dollar of a price is escaped.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _UNSAFE = re.compile(r"[`*<\[\]|~]|&[#\w]|\\[!-/:-@\[-`{-~]|(?:^|\W)_|^[#>+\-=:]
 
 
 def prose(text: str, indent: str = "") -> str:
-    """A text as paragraphs, one an empty line; a display formula is a block of its own.
+    """A text as paragraphs, with one empty line between them. A display formula is a block of its own.
 
     Args:
-        indent: stands before every line but the first one.
+        indent: prefix of every line but the first.
     """
     blocks = [block for part in _BLANK_LINES.split(_plain_newlines(text)) for block in _blocks(part)]
     return f"\n{indent.rstrip()}\n{indent}".join(block.replace("\n", f"\n{indent}") for block in blocks)
@@ -79,7 +79,7 @@ def _display(tex: str) -> str:
 
 
 def inline(text: str) -> str:
-    """A text on one line, as it may begin a block."""
+    """A text on one line, which may be the start of a block."""
     line = _in_a_block(text)
     start = _BLOCK_START.match(line)
     if start is None:
@@ -89,7 +89,7 @@ def inline(text: str) -> str:
 
 
 def heading(text: str, level: int) -> str:
-    """A heading; empty where there is no text."""
+    """A heading; empty if there is no text."""
     line = _LAST_HASHES.sub(r"\\\g<0>", _in_a_block(text))
     return f"{'#' * level} {line}" if line else ""
 
@@ -100,12 +100,13 @@ def image(alt: str, address: str) -> str:
 
 
 def _in_a_block(text: str) -> str:
-    """A text on one line that begins no block."""
+    """A text on one line that does not begin another block."""
     return "".join(_inline_parts(text))
 
 
 def _inline_parts(text: str, special: re.Pattern[str] = _SPECIAL) -> Iterator[str]:
-    """Escaped words and formulas by turns. A display formula, which would need lines of its own, is one in the line."""
+    """Yields escaped words and formulas alternately. A display formula, which would need its own lines, becomes
+    inline."""
     words = _DISPLAY.sub(_in_line, " ".join(_plain_newlines(text).split()))
     last = 0
     for found in _FORMULA.finditer(words):
@@ -126,7 +127,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _is_formula(tex: str) -> bool:
-    """Whether it is TeX that stands between dollars, not what stands between two prices."""
+    """Whether the text between two dollars is TeX, not the text between two prices."""
     if _TEX.search(tex):
         return True
     return _SYMBOLS.fullmatch(tex) is not None and tex.count("(") == tex.count(")")
@@ -141,7 +142,7 @@ def _formula(tex: str) -> str:
 
 
 def emphasised(text: str) -> str:
-    """A text on one line, as captions are set; empty where there is none."""
+    """A text on one line, emphasised like a caption; empty if there is none."""
     line = _in_a_block(text)
     return f"*{line}*" if line else ""
 
@@ -152,10 +153,10 @@ def code(text: str, language: str = "") -> str:
 
 
 def table(text: str, header_rows: int | None = None) -> str:
-    """A table, as ``data/table_text.py`` writes it; of one with several rows of head the first is the head."""
+    """A table in the format of ``data/table_text.py``. If it has several header rows, only the first is the header."""
     return markdown_rows([[_cell(each) for each in row] for row in table_cells(_plain_newlines(text))], header_rows)
 
 
 def _cell(text: str) -> str:
-    """A cell: a pipe inside is escaped, in formulas too, which readers undo before they look at the cell."""
+    """A table cell. Escapes pipes, also in formulas, because readers unescape them before they parse the cell."""
     return _in_a_block(text).replace("|", "\\|")

@@ -1,18 +1,18 @@
-"""MMC4: one JSON object per line and document, images assigned to texts (Zhu et al., 2023, arXiv 2304.06939).
+"""MMC4: JSON lines with one document each, and images assigned to texts (Zhu et al., 2023, arXiv 2304.06939).
 
-    text_list            the texts; here a node each (the published data set has sentences)
+    text_list            the texts; here one per node (the published data set has sentences)
     image_info           list of image_name, raw_url, matched_text_index, matched_sim, face_detections
     similarity_matrix    cosines, one row per image, one column per text
     url, could_have_url_duplicate
 
-Lines stand in ``docs_shard_N.jsonl``, alone in ``docs_shard_N.jsonl.zip``; ``--with-images`` puts the bytes at
-``images/N/IMAGE_NAME``, where OpenFlamingo's ``convert_mmc4_to_wds.py`` looks for them. An image may bring its bytes as
-``image_base64``, as that script writes them; an import takes both.
+Lines are in ``docs_shard_N.jsonl``, the only file in ``docs_shard_N.jsonl.zip``. ``--with-images`` writes the bytes to
+``images/N/IMAGE_NAME``, where OpenFlamingo's ``convert_mmc4_to_wds.py`` expects them. An image may also hold its bytes
+as ``image_base64``, as that script writes them. An import reads both.
 
-Images are assigned as the authors do (``vision/assignment.py``) where ``score`` embedded every image and text of
-the document, or it came with cosines. Elsewhere an image belongs to the text after it, its cosines are null, and
-``export.json`` counts the document as not scored. The side field, a key of the document, says in which order images and
-texts stood. In a foreign document an image stands before the text that it is assigned to, as the paper trains on it.
+If ``score`` embedded every image and text of the document, or the document was imported with cosines, images are
+assigned as in the paper (``vision/assignment.py``). Otherwise an image belongs to the text after it, its cosines are
+null, and ``export.json`` counts the document as not scored. The side field, a key of the document, stores the order of
+images and texts. In a foreign document an image is placed before its assigned text, as in the paper's training data.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def write_shard(shard: Shard) -> None:
-    """One zip file with one member; pictures that come with their bytes as files of their own."""
+    """Writes one zip file with one member. Images with bytes become separate files."""
     name = f"docs_shard_{shard.index}.jsonl"
     member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
@@ -76,7 +76,7 @@ def write_shard(shard: Shard) -> None:
 
 
 def _lines(shard: Shard) -> Iterator[bytes]:
-    """The documents' lines; on the way, pictures are written that come with their bytes."""
+    """Yields the documents' lines, and writes images that have bytes."""
     for entry, matrix in shard.items:
         if not any(node["kind"] == "text" for node in entry.document["nodes"]):
             shard.losses.document(entry, "no_text", "MMC4 assigns every image to a text")
@@ -95,10 +95,10 @@ def _write_images(entry: Entry, folder: str) -> None:
 
 
 def mmc4_object(entry: Entry, matrix: Matrix | None) -> Row:
-    """A document as MMC4 has it.
+    """A document in MMC4's format.
 
     Args:
-        matrix: cosines, (N, M), of its N image nodes and M text nodes, M at least 1; None: not known.
+        matrix: cosines, (N, M), of its N image nodes and M text nodes, M at least 1; None: unknown.
     """
     document = entry.document
     texts = [node["text"] for node in document["nodes"] if node["kind"] == "text"]
@@ -131,14 +131,14 @@ def mmc4_object(entry: Entry, matrix: Matrix | None) -> Row:
 
 
 def image_name(node: NodeRow, picture: Picture | None) -> str:
-    """A file name: the image's id, or a digest of its address where the image is not at hand."""
+    """A file name: the image's id, or a digest of its address if the image is missing."""
     if picture is not None:
         return f"{node['image_id']}.{extension(picture.facts['format'])}"
     return hashlib.blake2b((node["image_url"] or "").encode(), digest_size=16).hexdigest() + ".jpg"
 
 
 def _in_reading_order(nodes: Sequence[NodeRow]) -> list[int]:
-    """For each image node the index of the text after it; the last text for those at the end."""
+    """For each image node, the index of the text after it, or of the last text for images at the end."""
     num_texts = sum(node["kind"] == "text" for node in nodes)
     before = 0
     chosen = []
@@ -175,13 +175,13 @@ def _image_folder(path: str) -> str | None:
 
 
 def entry_of_object(value: Row, origin: Origin, folder: str | None) -> Entry:
-    """A document from an object of MMC4.
+    """A document from an object in MMC4's format.
 
     Args:
-        folder: where its images lie under their ``image_name``.
+        folder: that holds its images by their ``image_name``.
 
     Raises:
-        EntryError: the object is not as the format has it.
+        EntryError: the object does not follow the format.
     """
     texts, images = value.get("text_list"), value.get("image_info")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -202,7 +202,7 @@ def entry_of_object(value: Row, origin: Origin, folder: str | None) -> Entry:
 
 
 def _foreign_nodes(texts: list[str], images: list[Row]) -> tuple[list[NodeRow], list[int]]:
-    """Nodes, each image before its text, and the places in ``images`` of the image nodes."""
+    """Nodes, with each image before its text, and the indices in ``images`` of the image nodes."""
     of_text: dict[int, list[int]] = {}
     for place, info in enumerate(images):
         index = info.get("matched_text_index")
@@ -245,7 +245,7 @@ def _beside(name: Any, folder: str | None) -> bytes | None:
 
 
 def _is_file_name(name: Any) -> bool:
-    """Whether a foreign string can name a file of a folder, on a disk and on every store."""
+    """Whether a foreign string is a safe file name in a folder, on a local disk and on every object store."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or _CONTROL.search(name):
         return False
     return well_formed(name) == name and len(name.encode()) <= MAX_NAME_BYTES

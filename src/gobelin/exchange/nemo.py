@@ -1,14 +1,14 @@
 """NVIDIA NeMo Curator's interleaved rows: one row per text or image (``nemo_curator/tasks/interleaved.py``).
 
-    sample_id, position, modality      doc_id; from 0, -1 for the row of the document; text | image | metadata
+    sample_id, position, modality      doc_id; from 0, or -1 for the document's row; text | image | metadata
     content_type, text_content         a MIME type; the text
     binary_content                     the image's bytes
-    source_ref, materialize_error      null: all is in the row
-    url, title, language               passed through; on the row of the document
-    role, image_url, alt, caption      passed through; of a text its role, of an image the others
-    gobelin                            the side field, of the document or the image, as JSON
+    source_ref, materialize_error      null, because the row holds all data
+    url, title, language               passed through, in the document's row
+    role, image_url, alt, caption      passed through: the role of a text, the others of an image
+    gobelin                            the side field of the document or the image, as JSON
 
-Rows of one document follow each other, and a row group is cut anywhere: readers group by ``sample_id``.
+Rows of one document are adjacent. A row group may end anywhere, so readers group by ``sample_id``.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def content_type(image_format: str) -> str:
 
 
 def read_source(path: str) -> Iterator[Entry | EntryError]:
-    """The documents of one Parquet file: neighbouring rows of one ``sample_id``."""
+    """Yields the documents of one Parquet file. Adjacent rows with equal ``sample_id`` are a document."""
     rows = read_parquet(path, tuple(NEMO.names), ("sample_id", "position", "modality"))
     for number, (_, group) in enumerate(itertools.groupby(rows, itemgetter("sample_id"))):
         held = list(itertools.islice(group, MAX_ROWS + 1))
@@ -107,10 +107,10 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
 
 
 def entry_of_rows(rows: list[Row], origin: Origin) -> Entry:
-    """A document from its rows, in any order. ``source_ref`` is not followed: it may name any file.
+    """A document from its rows, in any order. Ignores ``source_ref``, because it may name any file.
 
     Raises:
-        EntryError: the rows are not as the format has them.
+        EntryError: the rows do not follow the format.
     """
     if len(rows) > MAX_ROWS:
         raise EntryError("malformed_row", f"a sample of more than {MAX_ROWS} rows")

@@ -1,14 +1,14 @@
 """OBELICS: one row per document, parallel lists of texts and image addresses (Laurençon et al., arXiv 2306.16527).
 
-    texts, images      lists of one length; at each place exactly one of the two is not null. Neighbouring texts are one
-                       text, joined by an empty line (build_obelics/13_final_processing.py)
+    texts, images      lists of equal length; at each place exactly one of the two is not null. Neighbouring texts are
+                       joined by an empty line (build_obelics/13_final_processing.py)
     metadata           JSON list of that length: null for a text; for an image its document_url, unformatted_src, src,
                        formatted_filename, alt_text, rendered_width, rendered_height, original_width, original_height,
                        format, as far as known (utils/simplification_utils.py)
     general_metadata   JSON: url, warc_filename, warc_record_offset, warc_record_length
 
-The side field stands in ``general_metadata``, which has room. An image is an address; ``--with-images`` puts the bytes
-beside, as gobelin's own data set ``images``. Foreign texts are cut at empty lines, where the authors find paragraphs.
+``general_metadata`` also holds the side field. An image is an address. ``--with-images`` also writes the bytes, as
+gobelin's own data set ``images``. Foreign texts are split at empty lines, which separate paragraphs in OBELICS.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _image_metadata(node: NodeRow, picture: Picture | None, document_url: str) -
 
 
 def formatted_filename(url: str) -> str:
-    """Words of a file's name up to its first dot, without digits and marks; empty where next to nothing is left."""
+    """Words of a file's name up to its first dot, without digits and punctuation; empty if almost nothing is left."""
     stem = url.rpartition("/")[2].partition(".")[0]
     if "?" in stem or url.startswith("data:"):
         return ""
@@ -122,10 +122,10 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
 
 
 def entry_of_row(row: Row, origin: Origin) -> Entry:
-    """A document from a row of ``OBELICS``: pictures have no bytes.
+    """A document from a row of ``OBELICS``. Its images have no bytes.
 
     Raises:
-        EntryError: the row is not as the format has it.
+        EntryError: the row does not follow the format.
     """
     texts, images = parallel_lists(row)
     metadata = parse_json(row.get("metadata") or "[]", "metadata")
@@ -154,7 +154,7 @@ def _foreign_nodes(texts: list[Any], images: list[Any], metadata: list[Any]) -> 
 
 
 def _known(general: Row) -> Row:
-    """Fields of ``DOCUMENTS`` out of ``general_metadata``."""
+    """Fields of ``DOCUMENTS`` from ``general_metadata``."""
     known: Row = {"url": optional_text(general.get("url"))}
     offset, length = general.get("warc_record_offset"), general.get("warc_record_length")
     if isinstance(general.get("warc_filename"), str) and offset in _OFFSET and length in _OFFSET:

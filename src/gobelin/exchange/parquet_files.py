@@ -1,4 +1,4 @@
-"""Parquet files from elsewhere, read a few rows at a time; and how exports write theirs."""
+"""Reads foreign Parquet files, a few rows at a time, and writes those of exports."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _COLUMN_BYTES = 4 * 1024 * 1024
 
 
 def write_split(shard: Shard, rows: Iterable[Row], schema: pa.Schema) -> None:
-    """Writes a shard under a name that the package ``datasets`` takes for the split ``train``."""
+    """Writes a shard under a name that the package ``datasets`` assigns to the split ``train``."""
     name = f"train-{shard.index:05d}-of-{shard.num_shards:05d}.parquet"
     shard.written.rows += write_rows(join(shard.folder, "data", name), rows, schema)
 
 
 def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...]) -> Iterator[Row]:
-    """Rows with those of the columns that the file has; the others are missing from a row.
+    """Yields rows with those of the columns that the file has. Other columns are missing from the rows.
 
     Raises:
         UserError: the file is not a Parquet file, or lacks a required column.
@@ -50,13 +50,13 @@ def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...])
 def read_entries(
     path: str, columns: list[str], required: tuple[str, ...], entry_of_row: Callable[[Row, Origin], Entry]
 ) -> Iterator[Entry | EntryError]:
-    """The documents of a file that has one in each row. Arguments and errors as of ``read_parquet``."""
+    """Yields the documents of a file with one document per row. Arguments and errors are those of ``read_parquet``."""
     for number, row in enumerate(read_parquet(path, tuple(columns), required)):
         yield attempt(entry_of_row, row, Origin(name_of(path), number))
 
 
 def parallel_lists(row: Row) -> tuple[list[Any], list[Any]]:
-    """``texts`` and ``images`` of a row: lists of one length, at each place exactly one of the two not null.
+    """``texts`` and ``images`` of a row: lists of equal length; at each place exactly one of the two is not null.
 
     Raises:
         EntryError: they are not.

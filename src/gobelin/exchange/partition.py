@@ -1,11 +1,11 @@
-"""Records cut into as many files as a data set has shards, so that the writer of a shard finds its own in one file.
+"""Partitions records into one file per shard of documents, so that the writer of a shard reads one file.
 
-Documents and the images that they show lie in different shards. To write a document with its images, the images are
-read once, in their order, and each is appended to the file of every shard of documents that shows it; the writer of a
-shard then finds its images by id in one file. Costs the bytes of the images once more on disk (more where documents of
-several shards show an image), and in memory the ids of one shard.
+Documents and their images are in different shards. Images are read once, in order. Each is appended to the file of
+every shard of documents that shows it. The writer of a shard then finds its images by id in one file. This costs disk
+space for the bytes of the images (more if documents of several shards show an image), and memory for the ids of one
+shard.
 
-A record is two lengths (eight bytes each), a header (JSON), a payload.
+A record has two lengths (eight bytes each), a header (JSON) and a payload.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Partition:
     """Appends records to the files of one folder.
 
     Args:
-        folder: on a local disk, where files can be appended to; it does not exist yet.
+        folder: on a local disk, because it supports appending; must not exist.
     """
 
     def __init__(self, folder: str) -> None:
@@ -37,13 +37,15 @@ class Partition:
         return os.path.join(self._folder, f"{index:05d}")
 
     def append(self, index: int, header: Row, payload: bytes = b"") -> None:
-        """Adds a record to file ``index``. Opens and closes it: there may be more files than may be open."""
+        """Appends a record to file ``index``. Opens and closes the file, because there may be more files than may be
+        open."""
         text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
         with open(self.path(index), "ab") as stream:
             stream.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
 
     def headers(self, index: int) -> Iterator[tuple[Row, int, int]]:
-        """(header, offset of the payload, its length) of each record of file ``index``, in the order of writing."""
+        """Yields (header, offset of the payload, its length) of each record of file ``index``, in the order of
+        writing."""
         if not exists(self.path(index)):
             return
         with open_input(self.path(index)) as stream:
@@ -68,7 +70,7 @@ class Records:
         self._stream = open_input(path) if exists(path) else None
 
     def get(self, identifier: str) -> tuple[Row, bytes] | None:
-        """(header, payload); None where there is no such record."""
+        """(header, payload); None if there is no such record."""
         found = self._found.get(identifier)
         if found is None or self._stream is None:
             return None

@@ -1,13 +1,14 @@
-"""Documents of foreign files, written as if they had been read from an archive.
+"""Writes documents of foreign files in the layout of archives that were read.
 
 ``import`` replaces the reading of archives. It fills the folder that ``read_archives`` fills (a spool of documents, a
 spool of images, an index of each). The rest of ``extract`` is the same for both: it fetches missing images if the
 recipe says so, joins pages and images by address, and writes each once to the shard of its id. So limits, block lists
 and decisions apply to imported documents as to crawled ones.
 
-An image is known by its address, as in an archive. An image without an address is named after its bytes. If a document
-names an address and brings the bytes, these bytes count before any others of that address. One reader goes through all
-files. It remembers the ids of images (about 100 bytes each), so that each image is decoded once.
+An image is identified by its address, as in an archive. An image without an address gets one from its bytes. If a
+document has the address and the bytes of an image, these bytes take precedence over other bytes for the address. One
+reader goes through all files. It remembers the ids of images (about 100 bytes each), so that each image is decoded
+once.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ IMAGE_MISSING = "image_missing"
 
 
 class ReadIndex:
-    """Takes documents of foreign files; a context manager, whose index is complete at its end."""
+    """Receives documents of foreign files. A context manager, whose index is complete at its end."""
 
     def __init__(self, folder: str, config: ExtractConfig) -> None:
         self._config = config
@@ -83,7 +84,7 @@ class ReadIndex:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no document was taken."""
+        """Whether no document was received."""
         return not self._documents
 
     def __enter__(self) -> ReadIndex:
@@ -105,10 +106,10 @@ class ReadIndex:
                 writer.abandon()
 
     def read(self, name: str, entries: Iterator[Entry | EntryError]) -> None:
-        """Takes all documents of one file.
+        """Reads all documents of one file.
 
         Args:
-            name: what the file is called in decisions and tallies.
+            name: of the file, for decisions and tallies.
         """
         name = well_formed(name)
         num_documents = num_images = 0
@@ -129,8 +130,8 @@ class ReadIndex:
         self._writers["archives"].write(to_row(tally))
 
     def read_images(self, name: str, rows: Iterator[Row]) -> None:
-        """Takes rows of ``IMAGES`` (its column ``data``, and what ``PICTURE_FACTS`` names) that stand beside documents;
-        call it after all documents."""
+        """Reads rows of ``IMAGES`` from beside the documents (the column ``data`` and those in ``PICTURE_FACTS``). Call
+        it after all documents."""
         name = well_formed(name)
         num_images = 0
         for number, row in enumerate(rows):
@@ -147,7 +148,7 @@ class ReadIndex:
         self._writers["archives"].write(to_row(ArchiveTally(name, 0, 0, num_images, 0)))
 
     def _take(self, entry: Entry, name: str, number: int) -> int:
-        """Writes a document and its pictures down. Returns how many image records it made."""
+        """Writes a document and its images. Returns the number of new image records."""
         document = entry.document
         if document["doc_id"] in self._documents:
             self._decide(Unit.DOCUMENT, Action.DROP, "captured_twice", name, number,
@@ -196,7 +197,7 @@ class ReadIndex:
         return num_images
 
     def _image(self, picture: Picture, identifier: str, url: str, date: str, name: str, number: int) -> int:
-        """Writes an image down under an address, unless that was done. Returns 1 for one that was not met before."""
+        """Writes an image with an address, unless this was done before. Returns 1 for a new image, otherwise 0."""
         url = well_formed(url)
         key = _key(identifier, url, date)
         if key in self._addresses:
@@ -212,7 +213,7 @@ class ReadIndex:
         return 0
 
     def _new_image(self, picture: Picture, url: str, date: str, name: str, number: int) -> bool | None:
-        """Checks an image and stores it. Returns whether it is stored; None for one on a block list."""
+        """Checks an image and stores it. Returns whether it is stored; None if it is on a block list."""
         data, facts = picture.data or b"", picture.facts
         capture = Capture(
             url=url, status=200, content_type="", charset=None, headers=(), payload=data,
@@ -238,7 +239,7 @@ class ReadIndex:
         return True
 
     def _alias(self, identifier: str, url: str, date: str) -> None:
-        """A further address of an image that is stored: a revisit that names it by its digest."""
+        """Adds a further address of a stored image: a revisit that identifies it by its digest."""
         row = {"url": url, "warc_date": date, "refers_to_url": None, "refers_to_date": None,
                "payload_digest": f"sha256:{identifier}", "warc_file": "", "warc_offset": self._num_aliases,
                "is_redirect": False}  # fmt: skip
@@ -246,7 +247,7 @@ class ReadIndex:
         self._num_aliases += 1
 
     def _block(self, url: str) -> None:
-        """An address under which no document may name an image."""
+        """Blocks an address, which then no document may use."""
         self._writers["images"].write(blocked_row(url))
 
     def _decide(self, unit: Unit, action: Action, rule: str, name: str, number: int, **about: Any) -> None:
@@ -255,7 +256,7 @@ class ReadIndex:
 
 
 def _shown(entry: Entry) -> Iterator[tuple[int, NodeRow, Picture | None]]:
-    """(position among all nodes, node, picture) of each image node."""
+    """Yields (position among all nodes, node, image) of each image node."""
     for node_index, (node, picture) in enumerate(entry.laid_out):
         if node["kind"] == "image":
             yield node_index, node, picture
@@ -271,7 +272,7 @@ def _name_of(data: bytes) -> str:
 
 
 class _IndexWriter:
-    """A Parquet file of index rows that is there when it is closed."""
+    """A Parquet file of index rows. It appears when it is closed."""
 
     def __init__(self, folder: str, schema: pa.Schema) -> None:
         self._folder = folder
@@ -297,6 +298,6 @@ class _IndexWriter:
         self._stack.close()
 
     def abandon(self) -> None:
-        """Leaves no file behind, unless it is closed."""
+        """Deletes the file unless it is closed."""
         self._writer.close()
         self._stack.__exit__(RuntimeError, RuntimeError("abandoned"), None)

@@ -1,16 +1,17 @@
-"""Which files of a tar are one sample, told by their names.
+"""Groups the files of a tar file into samples by their names.
 
-WebDataset's rule: neighbours whose names are the same up to the first dot. ``7.json``, ``7.0.jpg`` and ``7.en.txt`` are
-one sample. But people also write ``img.v1.jpg``, ``img.v1.txt``, ``img.v2.jpg``, ``img.v2.txt`` and mean two. So among
-files that the rule puts together, a name stands for a sample of its own if a file of words is called so (``txt``,
-``text``, ``caption`` or ``json`` behind it), with a picture that is called the same or begins so. Words above come
-first: where ``img.json`` stands without ``img.jpg``, it describes all pictures below it, and all is one sample.
+WebDataset's rule: adjacent files whose names are equal up to the first dot are one sample, such as ``7.json``,
+``7.0.jpg`` and ``7.en.txt``. But some people write ``img.v1.jpg``, ``img.v1.txt``, ``img.v2.jpg``, ``img.v2.txt`` and
+mean two samples. So within a group, a name is a sample of its own if it has a file of words (extension ``txt``,
+``text``, ``caption`` or ``json``) and an image with the same name or with a name that begins with it. A file of words
+at a higher level takes precedence: ``img.json`` without ``img.jpg`` describes all images below it, and all is one
+sample.
 
-    7.json 7.0.jpg 7.1.jpg                    one: no words but those at the top
+    7.json 7.0.jpg 7.1.jpg                    one: the only words are at the top
     img.v1.jpg img.v1.txt img.v2.jpg ...      one for each version
-    img.jpg img.txt img.v1.jpg img.v1.txt     two: each has words and a picture
-    img.json img.v1.jpg img.v1.txt ...        one: the words at the top have no picture of their own
-    7.jpg 7.txt 7.en.txt                      one: the further words have no picture
+    img.jpg img.txt img.v1.jpg img.v1.txt     two: each has words and an image
+    img.json img.v1.jpg img.v1.txt ...        one: the words at the top have no image of their own
+    7.jpg 7.txt 7.en.txt                      one: the other words have no image
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ MAX_DOTS = 16
 
 
 def key_of(name: str) -> tuple[str, str] | None:
-    """Folder and name up to the first dot; None for a file that is in no sample: without a dot, or hidden by one."""
+    """Folder and name up to the first dot. None for a file that belongs to no sample: without a dot, or with a leading
+    one."""
     folder, _, base = name.rpartition("/")
     stem, dot, _ = base.partition(".")
     return (folder, stem) if dot and stem else None
 
 
 def extension_of(name: str) -> str:
-    """Behind the last dot, in lower case."""
+    """The part after the last dot, in lower case."""
     return name.rpartition("/")[2].rpartition(".")[2].lower()
 
 
@@ -46,7 +48,8 @@ def stem_of(name: str) -> str:
 
 
 def group_names(names: Iterable[str]) -> list[list[str]]:
-    """The samples among names that have one ``key_of``, each in the order given, in the order of their first files."""
+    """The samples among names that have one ``key_of``. Keeps the order of names, and orders samples by their first
+    names."""
     held = list(names)
     owners = _owners(held)
     found: dict[str, list[str]] = {}
@@ -58,7 +61,7 @@ def group_names(names: Iterable[str]) -> list[list[str]]:
 
 
 def _owners(names: list[str]) -> set[str]:
-    """Names that stand for a sample of their own."""
+    """Names that are samples of their own."""
     words = {stem_of(name) for name in names if extension_of(name) in (*TEXTS, "json")}
     pictures = {stem_of(name) for name in names if extension_of(name) in PICTURES}
     above = {level for stem in pictures for level in _levels(stem)}

@@ -1,9 +1,9 @@
-"""Cosines of a document's images and texts, for formats that hold them: from embeddings, or as they came in.
+"""Cosines of a document's images and texts, from embeddings or from an import, for formats that hold them.
 
-``score`` leaves embeddings of images and texts; their products are the cosines. A data set that was imported may have
-brought cosines of its own (MMC4): they lie in ``extract/similarities``, and stand in where there are no embeddings.
-Either way a row stands for an image node and a column for a text node of the document *as extracted*; of a document
-that ``select`` thinned out, those that are left are taken.
+``score`` writes embeddings of images and texts, and their products are the cosines. An imported data set may have its
+own cosines (MMC4) in ``extract/similarities``, which are used if there are no embeddings. A row belongs to an image
+node and a column to a text node of the document *as extracted*. If ``select`` dropped nodes, their rows and columns are
+removed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DECIMALS = 6
 
 
 class Similarities:
-    """Cosines of the documents of one shard; they are asked for in the order of their ids.
+    """Cosines of the documents of one shard. Calls must have ascending ids.
 
     Args:
         embeddings: of images, by id.
@@ -56,7 +56,7 @@ class Similarities:
             self._dropped = RowsByDocument(dropped_nodes(selected[1]))
 
     def of(self, document: DocumentRow) -> Matrix | None:
-        """The cosines, (N, M), of N image nodes and M text nodes; None where they are not all known, or N or M is 0."""
+        """The cosines, (N, M), of N image nodes and M text nodes; None if one is unknown, or if N or M is 0."""
         whole = document["nodes"]
         places = list(range(len(whole)))
         if self._whole and self._dropped:
@@ -87,7 +87,7 @@ class Similarities:
 
 
 def _cut(rows: list[Any], whole: Sequence[NodeRow], places: list[int]) -> Matrix | None:
-    """What came in, for the nodes that are left."""
+    """The imported cosines of the nodes that are left."""
     kept = set(places)
     sides = [[place in kept for place, node in enumerate(whole) if node["kind"] == kind] for kind in ("image", "text")]
     if not rows or not all(any(side) for side in sides):
@@ -96,7 +96,7 @@ def _cut(rows: list[Any], whole: Sequence[NodeRow], places: list[int]) -> Matrix
 
 
 def sound_matrix(value: Any, num_images: int, num_texts: int) -> list[list[float]] | None:
-    """A foreign ``similarity_matrix`` with the shape that it should have and finite numbers; None for anything else."""
+    """A foreign ``similarity_matrix``, if it has the expected shape and finite numbers; otherwise None."""
     if not isinstance(value, list) or len(value) != num_images or not num_images or not num_texts:
         return None
     for row in value:

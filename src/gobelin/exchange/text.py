@@ -1,10 +1,11 @@
-"""Corpora of text alone: plain text, JSON lines, Parquet. Training mixes them in: pictures alone forget language.
+"""Corpora of text without images: plain text, JSON lines, Parquet. Mixing them into training preserves language skills.
 
-    *.txt      one document; a line ``<|endoftext|>`` ends one and begins the next
-    *.jsonl    one object per line, its text in ``text`` or ``content``; ``url`` and ``title`` are taken, too
+    *.txt      one document; a line ``<|endoftext|>`` separates documents
+    *.jsonl    one object per line, its text in ``text`` or ``content``; ``url`` and ``title`` are used, too
     *.parquet  the same as columns
 
-Text and JSON lines may be packed (``.gz``, ``.zst``). Paragraphs, parted by empty lines, become texts of a document.
+Text and JSON lines may be compressed (``.gz``, ``.zst``). Empty lines separate paragraphs, which become texts of a
+document.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ _PARAGRAPHS = re.compile(r"\n\s*\n")
 
 
 def write_shard(shard: Shard) -> None:
-    """Not written: a corpus with images is more than its text. Raises UserError."""
+    """Raises UserError: a corpus with images cannot be written as text only."""
     raise UserError("--format text can only be read: jsonl has the texts of a corpus")
 
 
 def read_source(path: str) -> Iterator[Entry | EntryError]:
-    """The documents of one file.
+    """Yields the documents of one file.
 
     Raises:
-        UserError: it cannot be read, or holds no text under a name that is known.
+        UserError: the file cannot be read, or has no known column of text.
     """
     if path.endswith(".parquet"):
         yield from parquet_files.read_entries(path, [_column_of(path), "url", "title"], (), entry_of_object)
@@ -103,7 +104,7 @@ def _unpacked(path: str, stream: IO[bytes]) -> IO[bytes]:
 
 
 def _plain(stream: IO[bytes]) -> Iterator[str | EntryError]:
-    """The documents of a file of plain text; none that is longer than a line of JSON may be."""
+    """Yields the documents of a plain text file. A document may be at most as long as a line of JSON."""
     for is_end, part in itertools.groupby(_lines(stream), lambda line: line.strip() == END_OF_TEXT):
         if is_end:
             continue

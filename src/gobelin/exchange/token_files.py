@@ -1,6 +1,7 @@
 """Token shards as the flat files of other trainers: Megatron-LM's ``.bin`` and ``.idx``, nanoGPT's ``.bin``.
 
-Tokens stay as they are: ids of the vocabulary, ``<|document|>`` first in each document, ``<|end_of_document|>`` last.
+Tokens are unchanged: ids of the vocabulary, with ``<|document|>`` first and ``<|end_of_document|>`` last in each
+document.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MOST_UINT16 = 65_500
 
 
 def documents_of(shards: str) -> Iterator[tuple[str, np.ndarray]]:
-    """(doc_id, tokens) of each document of token shards, in their order; a row group is held at a time."""
+    """Yields (doc_id, tokens) of each document of token shards, in order. Holds one row group at a time."""
     for path in paths_of(shards):
         with open_input(path) as stream:
             file = pq.ParquetFile(stream)
@@ -39,8 +40,8 @@ def documents_of(shards: str) -> Iterator[tuple[str, np.ndarray]]:
 def write_megatron(
     documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
 ) -> dict[str, Any]:
-    """``train`` and ``val``, each a ``.bin`` and an ``.idx``: one sequence per document. Returns the numbers of
-    documents and tokens of both, and the type of an id."""
+    """Writes ``train`` and ``val``, each a ``.bin`` and an ``.idx`` file, with one sequence per document. Returns the
+    numbers of documents and tokens of both, and the type of ids."""
     dtype = np.dtype(np.uint16 if vocabulary_size < MOST_UINT16 else np.int32)
     lengths: dict[str, list[int]] = {"train": [], "val": []}
     with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:
@@ -53,7 +54,8 @@ def write_megatron(
 
 
 def _megatron_index(lengths: np.ndarray, dtype: np.dtype) -> bytes:
-    """The content of an ``.idx``: numbers of ids of each sequence, where it begins in bytes, and where documents do."""
+    """The content of an ``.idx`` file: the length of each sequence, its offset in bytes, and the offsets of
+    documents."""
     pointers = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize - lengths * np.int64(dtype.itemsize)
     head = MEGATRON_MAGIC + struct.pack("<QBQQ", 1, MEGATRON_CODES[dtype], len(lengths), len(lengths) + 1)
     index = (lengths.astype("<i4"), pointers.astype("<i8"), np.arange(len(lengths) + 1, dtype="<i8"))
@@ -63,8 +65,8 @@ def _megatron_index(lengths: np.ndarray, dtype: np.dtype) -> bytes:
 def write_nanogpt(
     documents: Iterable[tuple[str, np.ndarray]], is_held_out: Callable[[str], bool], folder: str, vocabulary_size: int
 ) -> dict[str, Any]:
-    """``train.bin`` and ``val.bin``, ids one behind the other, and ``meta.pkl`` with the size of the vocabulary. Ids
-    are uint16, as nanoGPT reads them, or uint32 where these are too few. Returns what ``write_megatron`` does."""
+    """Writes ``train.bin`` and ``val.bin``, concatenated ids, and ``meta.pkl`` with the size of the vocabulary. Ids are
+    uint16, as nanoGPT reads them, or uint32 for a large vocabulary. Returns the same as ``write_megatron``."""
     dtype = np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
     lengths: dict[str, list[int]] = {"train": [], "val": []}
     with output(join(folder, "train.bin")) as train, output(join(folder, "val.bin")) as val:

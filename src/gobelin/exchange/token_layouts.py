@@ -1,8 +1,8 @@
-"""Token sequences as released models read them: Chameleon and Anole, Emu3.
+"""Token sequences in the layouts of released models: Chameleon and Anole, Emu3.
 
-Only the layout is theirs: which ids stand around a text and an image, and the id of each code. Ids are looked up by
-name in a tokenizer file that the user gives; texts are encoded anew with it. In the file's own tokens a text is plain
-text: its special tokens are taken out before texts are encoded, and an id that would mean something else is refused.
+A layout defines the ids around a text and an image, and the id of each code. Ids are looked up by name in a tokenizer
+file that the user gives, and texts are encoded with this tokenizer. Special tokens are removed from it before a text is
+encoded, so a text remains plain text. A text that would still produce a special token is refused.
 
     chameleon   <s> text <racm3:break> code{N} <eoss> text ... </s>                       (raster order, no row ends)
     emu3        <|extra_203|> text <|image start|> "H*W" <|image token|> row <|extra_200|> ... row <|extra_200|>
@@ -46,7 +46,7 @@ Run = str | Picture
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Names:
-    """What the special tokens of a layout are called."""
+    """The names of the special tokens of a layout."""
 
     bos: str
     eos: str
@@ -68,7 +68,7 @@ _DIGITS = str.maketrans("ABCDEFGHIJ", "0123456789")
 
 
 class LayoutError(UserError):
-    """A sequence cannot be written in a layout, or does not follow it; the message says why."""
+    """A sequence cannot be written in a layout, or does not follow it. The message has the reason."""
 
 
 class TokenLayout:
@@ -115,7 +115,7 @@ class TokenLayout:
 
     @property
     def num_codes(self) -> int:
-        """Codes that have a token, from 0."""
+        """Number of codes that have a token, from 0."""
         return len(self.code_ids)
 
     def encode(self, runs: Sequence[Run]) -> list[int]:
@@ -148,13 +148,13 @@ class TokenLayout:
         return [self._begin, *size, image, *lines, end_of_rows, self._end]
 
     def decode(self, ids: Sequence[int], grid: tuple[int, int]) -> list[Run]:
-        """The runs of a sequence, texts and pictures in turn.
+        """The runs of a sequence, with alternating texts and images.
 
         Args:
-            grid: rows and columns of an image, which Chameleon's layout does not say.
+            grid: rows and columns of an image, which Chameleon's layout does not store.
 
         Raises:
-            LayoutError: it does not follow this layout.
+            LayoutError: the sequence does not follow this layout.
         """
         if len(ids) < 2 or ids[0] != self._bos or ids[-1] != self._eos:
             raise LayoutError("does not open and close as the layout has it")
@@ -200,7 +200,7 @@ class TokenLayout:
         return Picture(np.array(codes, np.int64).reshape(grid))
 
     def gives_back(self, text: str) -> bool:
-        """Whether a text comes back as it was."""
+        """Whether encoding and decoding a text returns the same text."""
         return self._decode_text(self._encode_text(text)) == text
 
 
@@ -214,11 +214,11 @@ _EMU3_FIRST = 151643
 
 
 def load_layout(name: LayoutName, address: str) -> TokenLayout:
-    """A layout with the tokenizer of a file: JSON of the `tokenizers` package (``text_tokenizer.json`` of Chameleon,
-    ``tokenizer.json`` of either), a folder that holds it, or the folder of Emu3's original files.
+    """A layout with a tokenizer from an address: a JSON file of the `tokenizers` package (``text_tokenizer.json`` of
+    Chameleon, ``tokenizer.json`` of either), its folder, or the folder of Emu3's original files.
 
     Raises:
-        UserError: there is no vocabulary, or it is not the layout's.
+        UserError: there is no tokenizer, or it does not fit the layout.
     """
     if is_folder(address):
         originals = [join(address, each) for each in _EMU3_FILES]
@@ -257,5 +257,5 @@ def _original_emu3(ranks: str, vision: str) -> TokenLayout:
 
 
 def side_of(pieces: Sequence[tuple[str, Any]]) -> str:
-    """What the layout has no place for, as JSON: where texts end, which are captions, and the ids of images."""
+    """The side field as JSON: ends of texts, captions, and ids of images, which the layout does not store."""
     return json.dumps(pieces, ensure_ascii=False, separators=(",", ":"))

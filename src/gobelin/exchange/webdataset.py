@@ -1,13 +1,13 @@
-"""WebDataset: tar files in which files that share a name up to the first dot are one sample.
+"""WebDataset: tar files. Files whose names are equal up to the first dot are one sample.
 
-    DOC_ID.json        texts, images: lists of one length, at each place exactly one of the two not null, as MINT-1T
-                       has them; an image is the name of its file in the tar. image_metadata: of each image its address,
-                       alt, caption, width, height. url, title, language, and the side field
-    DOC_ID.3.jpg       the document's image number 3, from 0; one that stands twice in a document is there once
+    DOC_ID.json        texts, images: lists of equal length; at each place exactly one of the two is not null, as in
+                       MINT-1T. An image is the name of its file in the tar file. image_metadata: address, alt, caption,
+                       width and height of each image. Also url, title, language, and the side field
+    DOC_ID.3.jpg       image number 3 of the document, from 0; an image that occurs twice in a document is stored once
 
-This is also what NVIDIA NeMo Curator's InterleavedWebdatasetReader takes. Files come in the order of the ids, without
-times and owners, so equal documents give equal bytes. ``sample_names`` says which files are one sample, and
-``foreign_samples`` what is made of samples from elsewhere.
+NVIDIA NeMo Curator's InterleavedWebdatasetReader reads the same layout. Files are sorted by id, without times and
+owners, so equal documents give equal bytes. ``sample_names`` groups files into samples, and ``foreign_samples`` turns
+foreign samples into documents.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def write_shard(shard: Shard) -> None:
 
 
 def sample_files(entry: Entry) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of the files of a document, its JSON first. Every image node has a picture with bytes."""
+    """Yields (name, bytes) of the files of a document, its JSON file first. Every image node has an image with
+    bytes."""
     document = entry.document
     texts: list[str | None] = []
     images: list[str | None] = []
@@ -101,7 +102,7 @@ def sample_files(entry: Entry) -> Iterator[tuple[str, bytes]]:
 
 
 def image_metadata(node: NodeRow, picture: Picture) -> Row:
-    """What a reader may want to know of an image, and its side field."""
+    """Metadata of an image for readers, and its side field."""
     return {
         "url": node["image_url"],
         "alt": node["alt"],
@@ -114,7 +115,7 @@ def image_metadata(node: NodeRow, picture: Picture) -> Row:
 
 
 def read_source(path: str) -> Iterator[Entry | EntryError]:
-    """The documents of one tar file, sample by sample.
+    """Yields the documents of one tar file, sample by sample.
 
     Raises:
         UserError: the file is no tar file.
@@ -125,7 +126,7 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
 
 
 def _samples(file: BinaryIO) -> Iterator[Sample]:
-    """The files of each sample: neighbours in the tar that ``sample_names`` puts together."""
+    """Yields the files of each sample: adjacent files that ``sample_names`` groups."""
     held: dict[str, bytes] = {}
     passed_over: list[LeftOut] = []
     num_bytes = 0
@@ -154,7 +155,7 @@ def _samples(file: BinaryIO) -> Iterator[Sample]:
 
 
 def _too_much(member: tarfile.TarInfo, held: dict[str, bytes], num_bytes: int) -> LeftOut | None:
-    """Why a file is not held, where it is not."""
+    """The reason why a file is skipped; None if it is kept."""
     limits = (
         ("sample_bytes", member.size, MAX_MEMBER_BYTES),
         ("sample_bytes", num_bytes + member.size, MAX_SAMPLE_BYTES),
@@ -168,7 +169,8 @@ def _too_much(member: tarfile.TarInfo, held: dict[str, bytes], num_bytes: int) -
 
 
 def _divided(files: dict[str, bytes], passed_over: list[LeftOut]) -> Iterator[Sample]:
-    """All samples of files that have one name up to the first dot; what was passed over stands with the last."""
+    """Yields all samples among files with the same name up to the first dot. The last sample holds the skipped
+    files."""
     groups = group_names(files)
     for names in groups[:-1]:
         yield Sample({name: files[name] for name in names})
@@ -177,7 +179,7 @@ def _divided(files: dict[str, bytes], passed_over: list[LeftOut]) -> Iterator[Sa
 
 
 def _finished(files: dict[str, bytes]) -> Generator[Sample, None, dict[str, bytes]]:
-    """The samples to which nothing can come any more. Returns the files of the others: of the last file's sample."""
+    """Yields the samples that can get no more files. Returns the other files: those of the last file's sample."""
     groups = group_names(files)
     last = next(reversed(files), None)
     waiting = next((names for names in groups if last in names), [])

@@ -1,4 +1,4 @@
-"""What all writers of formats share: the documents of a shard, and the record of what is left out and why."""
+"""Shared by the writers of all formats: the documents of a shard, and the record of what is left out."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LEFT_OUT = "left_out.jsonl"
 
 @dataclasses.dataclass(slots=True)
 class Written:
-    """What is known of an export's files once they are written: for its data card."""
+    """Facts about an export's files after writing, for its data card."""
 
     rows: int = 0  # of documents' files
     members: set[str] = dataclasses.field(default_factory=set)  # images' names behind the document's, as "0.jpg"
     archives: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict)  # name -> bytes, SHA-256
 
     def archive(self, name: str, stream: BinaryIO) -> None:
-        """Notes an archive that was written to a stream, and is read from there once more."""
+        """Records an archive that was written to a stream. Reads it once more."""
         stream.flush()
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ class Written:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shard:
-    """What a format writes at a time: the documents of one shard, with their cosines where they are known."""
+    """The unit of writing: the documents of one shard, with their cosines if known."""
 
     items: Iterable[tuple[Entry, Matrix | None]]
     folder: str  # of the whole export
@@ -48,7 +48,7 @@ class Shard:
 
 
 class Losses:
-    """Counts what an export saw, and writes down, one JSON object per line, what it had to leave out."""
+    """Counts what an export saw, and records what it left out, one JSON object per line."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -57,18 +57,18 @@ class Losses:
         self.notes: Counter[str] = Counter()  # documents that are there, but without something: "not_scored"
 
     def document(self, entry: Entry, rule: str, detail: str | None = None) -> None:
-        """The document goes, and with it its image nodes."""
+        """Records that a document is left out, with its image nodes."""
         self._note(Unit.DOCUMENT, rule, entry, detail=detail)
         if entry.pictures:
             self.left_out["images", rule] += len(entry.pictures)
 
     def image(self, entry: Entry, node_index: int, rule: str) -> None:
-        """An image node goes."""
+        """Records that an image node is left out."""
         node = entry.document["nodes"][node_index]
         self._note(Unit.NODE, rule, entry, node_index=node_index, image_id=node["image_id"], url=node["image_url"])
 
     def file(self, row: Row) -> None:
-        """A row of ``hide_faces`` goes whose bytes may not leave; documents still name the image."""
+        """Records that the bytes of a row of ``hide_faces`` are left out. Documents still name the image."""
         about = {"image_id": row["image_id"], "rule": row[WITHHELD]}
         self._write(Decision("export", Unit.IMAGE, Action.FAIL, **about))
 
@@ -84,7 +84,7 @@ class Losses:
 
     @property
     def num_documents(self) -> int:
-        """Documents that went."""
+        """Number of documents that were left out."""
         return sum(times for (unit, _), times in self.left_out.items() if unit == "documents")
 
     def summary(self) -> dict[str, Any]:
@@ -97,8 +97,8 @@ class Losses:
 
 
 def presentable(entry: Entry, matrix: Matrix | None, needs_data: bool, losses: Losses) -> tuple[Entry, Matrix | None]:
-    """The entry and its cosines without the image nodes that may not leave, or that a format cannot hold: those without
-    an image, or, where an address is enough, without both."""
+    """The entry and its cosines without image nodes that must not be exported or that the format cannot hold: nodes
+    without an image, or, if an address suffices, without both."""
     losses.seen["documents"] += 1
     losses.seen["images"] += len(entry.pictures)
     nodes: list[NodeRow] = []

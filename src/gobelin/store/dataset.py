@@ -1,22 +1,22 @@
 """Data sets: a folder of files, and a manifest that names them. The manifest is the commit.
 
-A data set exists when its manifest does. The manifest is written last, in one put, and names every file with its rows,
-bytes and SHA-256. Readers follow it and never list a folder, so a file that a leftover job wrote later is no part of
-the data set, and a file that is missing, short or altered is an error that names it.
+A data set exists when its manifest does. The manifest is written last, in one put. It names every file with its rows,
+bytes and SHA-256. Readers follow it and never list the folder. So a file that a leftover job wrote later does not
+belong to the data set, and a missing, truncated or changed file is an error that names it.
 
     FOLDER/_manifest.json
     FOLDER/part-00000-of-00008.parquet ...
 
-Many processes, on many machines, may write the files of one data set. Each leaves a *receipt* beside the file that it
-has written: a small JSON file with what the manifest will say. ``commit_shards`` reads the receipts of the names that
-the data set must have, writes the manifest, and takes the receipts away. After a crash the receipts say what is whole.
+Many processes on many machines may write the files of one data set. Each writes a *receipt* beside its file: a small
+JSON file with the file's entry in the manifest. ``commit_shards`` reads the receipts of all expected names, writes the
+manifest, and deletes the receipts. After a crash, the receipts show which files are complete.
 
     FOLDER/_receipts/part-00000-of-00008.parquet.json ...
 
-Parquet readers pass over names that begin with ``_`` or ``.``, so ``pq.read_table(FOLDER)`` reads the data set.
+Parquet readers ignore names that begin with ``_`` or ``.``, so ``pq.read_table(FOLDER)`` reads the data set.
 
 The data sets of a stage are written by an *attempt*, which is named after the stage's settings and input. Each attempt
-has a folder of its own, so a job that was left running under other settings can only write into its own:
+has a folder of its own, so a leftover job with other settings writes only into its own folder:
 
     FOLDER/_current.json           {"attempt": "3f9c2b7a01de45aa"}
     FOLDER/3f9c2b7a01de45aa/_manifest.json ...
@@ -62,10 +62,10 @@ class DataFile:
 
 
 def commit(folder: str, files: Iterable[DataFile]) -> None:
-    """Makes these files, which lie in the folder, a data set.
+    """Commits files in the folder as a data set.
 
     Raises:
-        ValueError: two of them have one name.
+        ValueError: two of them have the same name.
     """
     named = sorted(files)
     if len({file.name for file in named}) != len(named):
@@ -82,7 +82,7 @@ def shard_name(index: int, num_shards: int) -> str:
 
 @dataclasses.dataclass(slots=True)
 class NewDataFile:
-    """A file of a data set while it is written. The writer fills ``stream`` and then sets how many rows it holds."""
+    """A file of a data set that is being written. The writer fills ``stream`` and then sets the number of rows."""
 
     stream: BinaryIO
     num_rows: int = 0
@@ -91,7 +91,7 @@ class NewDataFile:
 
 @contextlib.contextmanager
 def data_output(folder: str, name: str) -> Iterator[NewDataFile]:
-    """A file of a data set that is to be committed: it appears whole or not at all, and then its receipt."""
+    """Writes a file of a data set atomically, and then its receipt."""
     delete(_receipt(folder, name))
     with output(join(folder, name)) as stream:
         new = NewDataFile(stream)
@@ -115,15 +115,15 @@ def _receipt(folder: str, name: str) -> str:
 
 
 def has_receipt(folder: str, name: str) -> bool:
-    """Whether a file of a data set that is not committed yet was written to its end."""
+    """Whether a file of an uncommitted data set is complete."""
     return exists(_receipt(folder, name))
 
 
 def commit_shards(folder: str, num_shards: int) -> bool:
-    """Commits the data set of ``num_shards`` shards whose files are written. One that is committed stays as it is.
+    """Commits the data set of ``num_shards`` shards whose files are written. Does nothing if it is committed already.
 
     Returns:
-        Whether it is committed: not, where a shard is missing.
+        Whether it is committed; False if a shard is missing.
     """
     if is_committed(folder):
         return True
@@ -139,26 +139,26 @@ def commit_shards(folder: str, num_shards: int) -> bool:
 
 
 def is_committed(folder: str) -> bool:
-    """Whether there is such a data set."""
+    """Whether the data set exists."""
     return exists(join(folder, MANIFEST_NAME)) or exists(join(folder, CURRENT_NAME))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Attempt:
-    """Where the data sets of a stage are written."""
+    """The location where the data sets of a stage are written."""
 
     folder: str  # of the stage
     name: str  # empty: data sets lie in the folder itself
     others: tuple[tuple[str, str], ...] = ()  # (data set, attempt): made under settings of their own
 
     def data(self, name: str) -> str:
-        """The folder of this attempt at a data set."""
+        """The folder of a data set of this attempt."""
         attempt = dict(self.others).get(name, self.name)
         return join(self.folder, name, attempt) if attempt else join(self.folder, name)
 
 
 def make_current(folder: str) -> None:
-    """Makes an attempt, ``DATA SET/ATTEMPT``, the one that readers of ``DATA SET`` follow."""
+    """Makes an attempt, ``DATA SET/ATTEMPT``, the current one of ``DATA SET``."""
     write_json(join(parent_of(folder), CURRENT_NAME), {"attempt": name_of(folder)})
 
 
@@ -167,7 +167,7 @@ def current(folder: str) -> str:
 
     Raises:
         MissingDataError: there is no such data set.
-        DataError: what should name the attempt does not.
+        DataError: ``_current.json`` is damaged.
     """
     if exists(join(folder, MANIFEST_NAME)):
         return folder
@@ -186,10 +186,10 @@ def current(folder: str) -> str:
 
 
 def files_of(folder: str) -> list[DataFile]:
-    """The files of a data set, by name; names are within ``current(folder)``.
+    """The files of a data set, sorted by name. Names are relative to ``current(folder)``.
 
     Raises:
-        MissingDataError: there is none.
+        MissingDataError: there is no such data set.
         DataError: its manifest cannot be read.
     """
     return _files_of(current(folder))
@@ -214,22 +214,22 @@ def _files_of(folder: str) -> list[DataFile]:
 
 
 def paths_of(folder: str) -> list[str]:
-    """Addresses of the files of a data set, by name.
+    """Addresses of the files of a data set, sorted by name.
 
     Raises:
-        DataError: as ``files_of``.
+        DataError: as in ``files_of``.
     """
     folder = current(folder)
     return [join(folder, file.name) for file in _files_of(folder)]
 
 
 def num_rows_of(folder: str) -> int:
-    """Rows of a data set, as its manifest says."""
+    """Number of rows of a data set, from its manifest."""
     return sum(file.num_rows for file in files_of(folder))
 
 
 def check(folder: str) -> Iterator[str]:
-    """What is wrong with a data set, each file read whole: a sentence for each problem.
+    """Yields a sentence for each problem of a data set. Reads all files.
 
     Raises:
         DataError: there is no data set, or its manifest cannot be read.

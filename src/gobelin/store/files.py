@@ -1,10 +1,10 @@
-"""Files and folders by address, the same on a disk and on an object store. Everything gobelin stores goes through here.
-Files on web servers can only be read.
+"""Files and folders by address, with the same functions for a local disk and an object store. gobelin stores everything
+through this module. Files on web servers can only be read.
 
-A file is written whole or not at all. Its bytes are collected in a local temporary file. When they are complete, the
-file takes its place in one step (a rename on a disk, one upload on a store). A writer that fails before leaves nothing
-under the name. Errors are those of the operating system (``FileNotFoundError``, ``FileExistsError``,
-``PermissionError``, ``OSError``) and name the address.
+A file is written atomically. Its bytes are collected in a local temporary file. When they are complete, the file takes
+its place in one step (a rename on a disk, one upload on a store). If a writer fails before that, there is no file with
+the name. Errors are those of the operating system (``FileNotFoundError``, ``FileExistsError``, ``PermissionError``,
+``OSError``) and name the address.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def read_json(address: str) -> Any:
     """The value in a JSON file.
 
     Raises:
-        FileNotFoundError: there is none.
-        UserError: it holds no JSON; the message names it.
+        FileNotFoundError: there is no such file.
+        UserError: the file is not valid JSON.
     """
     try:
         return json.loads(read_bytes(address))
@@ -55,16 +55,16 @@ def read_json(address: str) -> Any:
 
 
 def open_input(address: str) -> BinaryIO:
-    """Opens a file for reading as it lies there, with seek; a ``.gz`` name does not unpack."""
+    """Opens a file for reading, with seek. Does not decompress ``.gz`` files."""
     if is_web(address):
         return web.open_reader(address)
     return remote.open_reader(address) if is_remote(address) else open(address, "rb")
 
 
 class NewFile:
-    """A file that is written piece by piece and appears under its name when it is closed.
+    """A file that is written piece by piece and appears when it is closed.
 
-    For writers that cannot be a ``with`` block. One that is never closed leaves a temporary file behind.
+    For writers that cannot use a ``with`` block. If it is never closed, a temporary file remains.
     """
 
     def __init__(self, address: str) -> None:
@@ -80,7 +80,7 @@ class NewFile:
 
 @contextlib.contextmanager
 def output(address: str) -> Iterator[BinaryIO]:
-    """A file that appears under its name when the block ends, and not at all where the block raises."""
+    """A file that appears when the block ends. If the block raises, there is no file."""
     with _temporary(address) as (stream, name):
         yield stream
         stream.flush()
@@ -93,7 +93,8 @@ def output(address: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def local_output(address: str) -> Iterator[str]:
-    """A local path to which libraries that know no store write a file; it appears at the address as with ``output``."""
+    """A local path for libraries that cannot write to an object store. The file appears at the address as with
+    ``output``."""
     with _temporary(address) as (made, name):
         yield name
         if is_remote(address):
@@ -105,7 +106,7 @@ def local_output(address: str) -> Iterator[str]:
 
 
 def write_bytes(address: str, content: bytes) -> None:
-    """Writes a file, whole or not at all."""
+    """Writes a file atomically."""
     if is_remote(address):
         remote.put(address, content)
         return
@@ -114,12 +115,12 @@ def write_bytes(address: str, content: bytes) -> None:
 
 
 def write_json(address: str, value: Any) -> None:
-    """Writes a value as indented JSON. A number that is not finite is an error: it would not be JSON."""
+    """Writes a value as indented JSON. A non-finite number is an error, because JSON has none."""
     write_bytes(address, to_json(value))
 
 
 def to_json(value: Any) -> bytes:
-    """A value as ``write_json`` writes it."""
+    """The bytes that ``write_json`` writes."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -135,8 +136,8 @@ def upload(source: str, address: str) -> None:
 
 @contextlib.contextmanager
 def local_copy(address: str) -> Iterator[str]:
-    """A local path of a file or folder, for libraries that cannot read from an object store. A local address is its own
-    copy. The copy of a remote one is deleted when the block ends."""
+    """A local path of a file or folder, for libraries that cannot read from an object store. A local address is
+    returned unchanged. The copy of a remote one is deleted when the block ends."""
     if not is_remote(address):
         yield address
         return
@@ -152,17 +153,17 @@ def local_copy(address: str) -> Iterator[str]:
 
 
 def download(address: str, target: str) -> None:
-    """Copies a file to a local path; folders on the way are made."""
+    """Copies a file to a local path. Creates missing folders."""
     os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
     with open_input(address) as stream, open(target, "wb") as copy:
         shutil.copyfileobj(stream, copy, _COPY_BYTES)
 
 
 def size_of(address: str) -> int:
-    """Bytes of a file.
+    """Size of a file in bytes.
 
     Raises:
-        FileNotFoundError: there is none of this name.
+        FileNotFoundError: there is no such file.
     """
     if is_remote(address):
         return remote.head(address)[0]
@@ -183,8 +184,8 @@ def digest_of(address: str) -> str:
 
 
 def tag_of(address: str) -> str:
-    """What changes when a file's content does: its SHA-256 on a disk; on a store its size and tag, for which nothing
-    of it is read."""
+    """A string that changes with a file's content: SHA-256 on a local disk; size and tag on an object store, without
+    reading it."""
     if not is_remote(address):
         return digest_of(address)
     size, tag = remote.head(address)
@@ -192,7 +193,8 @@ def tag_of(address: str) -> str:
 
 
 def exists(address: str) -> bool:
-    """Whether there is a file of exactly this name. A pipe or a device does not count: it cannot be read twice."""
+    """Whether there is a file of exactly this name. A pipe or a device does not count, because it cannot be read
+    twice."""
     try:
         if is_remote(address):
             remote.head(address)
@@ -203,16 +205,17 @@ def exists(address: str) -> bool:
 
 
 def is_folder(address: str) -> bool:
-    """Whether there is a folder of exactly this name. A store has the folders that something lies in."""
+    """Whether there is a folder of exactly this name. On an object store, a folder exists if it holds an object."""
     if is_remote(address):
         return next(remote.list_files(address), None) is not None
     return os.path.isdir(address)
 
 
 def list_files(folder: str) -> list[tuple[str, int]]:
-    """(name within the folder, bytes) of every file below a folder, at any depth, sorted; empty where there is none.
+    """(name relative to the folder, bytes) of every file below a folder, at any depth, sorted; empty if there is no
+    folder.
 
-    Files that are being written are passed over. Symlinks to folders are followed.
+    Ignores files that are being written. Follows symlinks to folders.
     """
     if is_remote(folder):
         return sorted(remote.list_files(folder))
@@ -226,7 +229,7 @@ def list_files(folder: str) -> list[tuple[str, int]]:
 
 
 def files_in(folder: str) -> list[str]:
-    """Addresses of the files directly in a folder of exactly this name, sorted; none where there is no such folder."""
+    """Addresses of the files directly in a folder of exactly this name, sorted; empty if there is no such folder."""
     if is_remote(folder):
         return [join(folder, name) for name in remote.files_in(folder)]
     if not os.path.isdir(folder):
@@ -236,13 +239,13 @@ def files_in(folder: str) -> list[str]:
 
 
 def make_folder(folder: str) -> None:
-    """Makes a folder with its parents; one that exists is fine, and on a store there is nothing to make."""
+    """Creates a folder with its parents. Does nothing if it exists, or on an object store."""
     if not is_remote(folder):
         os.makedirs(folder, exist_ok=True)
 
 
 def delete(address: str) -> None:
-    """Deletes a file, or a folder with all in it; one that is not there is fine."""
+    """Deletes a file, or a folder with its content. Does nothing if it does not exist."""
     if is_remote(address):
         remote.delete([join(address, name) for name, _ in remote.list_files(address)])
         remote.delete([address])
@@ -255,8 +258,8 @@ def delete(address: str) -> None:
 
 @contextlib.contextmanager
 def _temporary(address: str) -> Iterator[tuple[BinaryIO, str]]:
-    """An open local file, and its name: beside ``address`` where that is local, so that it can be renamed to it, and
-    with the permissions that a plain ``open`` gives. (To ask for the umask is to change it, for other threads too.)"""
+    """An open local file and its name. If ``address`` is local, the file is beside it, so that it can be renamed, and
+    has the permissions of a plain ``open``. (Reading the umask would change it for a moment, for other threads too.)"""
     if is_remote(address):
         handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".tmp")
     else:

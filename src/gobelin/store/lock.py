@@ -1,8 +1,8 @@
-"""One writer at a time for a folder: ``flock`` on a disk, a lease on an object store.
+"""One writer at a time for a folder: ``flock`` on a local disk, a lease on an object store.
 
-A lease is a file ``.gobelin-lease.json`` with an owner and a time until which it holds. It is taken by a put that fails
-where there is one, and renewed by a put that fails where it is no longer ours (S3: ``If-None-Match`` and ``If-Match``;
-Google Cloud Storage: generations). A lease that has run out, because its owner died, is taken over.
+A lease is a file ``.gobelin-lease.json`` with an owner and an expiry time. A put that fails if the file exists takes
+it. A put that fails if the file has changed renews it (S3: ``If-None-Match`` and ``If-Match``; Google Cloud Storage:
+generations). If its owner has died, the lease expires, and another process may take it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ LEASE_SECONDS = 300.0
 
 
 class LockedError(UserError):
-    """Somebody else writes to the folder; the message says who, since when, and what to do."""
+    """Another process writes to the folder. The message says who, since when, and what to do."""
 
 
 class LeaseLostError(UserError):
-    """The lease was taken by somebody else while it was held."""
+    """Another process took the lease while it was held."""
 
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Holds the folder for this process as long as the block runs.
+    """Locks the folder for this process while the block runs.
 
     Raises:
         LockedError: another process holds it.
@@ -83,7 +83,7 @@ def _content(owner: str) -> bytes:
 
 
 def machine() -> str:
-    """A string that identifies this machine since it was started, so that process ids can be compared."""
+    """A string that identifies this machine since its start, so that process ids can be compared."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
@@ -106,7 +106,7 @@ def is_dead(held: dict[str, Any]) -> bool:
 
 
 def holder(folder: str) -> tuple[str, float] | None:
-    """(who holds the lease of a folder on a store, seconds for which it holds); None where nobody does."""
+    """(owner of the lease of a folder on an object store, seconds until it expires); None if there is no lease."""
     if not is_remote(folder):
         return None
     held = _read(join(folder, LEASE_NAME))
@@ -119,7 +119,7 @@ def _seconds_left(held: dict[str, Any]) -> float:
 
 
 def _take(folder: str, address: str, owner: str) -> str:
-    """Takes the lease; returns its tag."""
+    """Takes the lease. Returns its tag."""
     try:
         return remote.put(address, _content(owner), only_if_absent=True)
     except FileExistsError:
@@ -147,7 +147,7 @@ def _read(address: str) -> dict[str, Any]:
 
 
 class _Lease(threading.Thread):
-    """Renews a lease until it is told to end."""
+    """Renews a lease until told to stop."""
 
     def __init__(self, address: str, owner: str, tag: str) -> None:
         super().__init__(name="lease", daemon=True)

@@ -1,7 +1,7 @@
 """Addresses of files and folders: local paths, and URLs ``s3://bucket/key`` and ``gs://bucket/key``.
 
-An address is a string, so that it can be written into a job and sent to a worker. A name is a name: no sign in it is a
-pattern, a query or an escape. ``out[1]``, ``a?b`` and ``50%`` mean themselves, on a disk and on a store.
+An address is a string, so that it can be sent to a worker in a job. Names are literal: no character is a pattern, a
+query or an escape. ``out[1]``, ``a?b`` and ``50%`` mean themselves, on a local disk and on an object store.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ def is_remote(address: str) -> bool:
 
 
 def is_web(address: str) -> bool:
-    """Whether an address is that of a file on a web server, which gobelin reads and never writes."""
+    """Whether an address belongs to a web server, from which gobelin only reads."""
     scheme, separator, _ = address.partition("://")
     return bool(separator) and scheme in ("http", "https")
 
 
 def join(folder: str, *names: str) -> str:
-    """The address of a file or folder inside a folder. Names may hold slashes."""
+    """The address of a file or folder inside a folder. Names may contain slashes."""
     return "/".join((folder.rstrip("/") or "/", *names)) if is_remote(folder) else os.path.join(folder, *names)
 
 
 def absolute(address: str) -> str:
-    """An address that means the same in every process: local paths are made absolute, symlinks stay as they are."""
+    """An address that means the same in every process. Makes local paths absolute, and keeps symlinks."""
     if is_remote(address) or is_web(address):
         return address.rstrip("/")
     return os.path.abspath(os.path.expanduser(address.removeprefix("file://")))

@@ -1,4 +1,4 @@
-"""Files that a name or a pattern means, on a disk or in an object store."""
+"""Finds the files that a name or a pattern matches, on a local disk or an object store."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SIGNS = re.compile(r"[*?[]")
 
 
 def find_files(pattern: str) -> dict[str, int]:
-    """Files and their sizes in bytes, by path: the one of exactly this name, or else those that the pattern matches.
+    """Files and their sizes in bytes, by path: the file of exactly this name, or else the files that match the pattern.
 
-    A pattern is read part by part, from the left. On a disk, a part that names something that exists means that and
-    nothing else, so ``crawl [2024]/*.warc.gz`` looks into the folder ``crawl [2024]``. In any other part ``*`` stands
-    for any characters, ``?`` for one, ``[ab]`` for one of these; ``**`` also crosses folders. As in a shell, a sign at
-    the beginning of a name does not stand for a dot.
+    A pattern is read part by part, from the left. On a local disk, a part that is the name of an existing file or
+    folder is literal, so ``crawl [2024]/*.warc.gz`` searches the folder ``crawl [2024]``. In any other part ``*``
+    matches any characters, ``?`` one character, and ``[ab]`` one of these; ``**`` also matches slashes. As in a shell,
+    a wildcard at the beginning of a name does not match a dot.
     """
     if is_remote(pattern):
         return _find_remote(pattern)
@@ -32,7 +32,7 @@ def find_files(pattern: str) -> dict[str, int]:
 
 
 def _find_remote(pattern: str) -> dict[str, int]:
-    """As ``find_files``: the object of exactly this name, or those below the part without signs that match."""
+    """``find_files`` on an object store: the object of exactly this name, or else the matching objects."""
     with contextlib.suppress(FileNotFoundError):
         return {pattern: size_of(pattern)}
     if not _SIGNS.search(pattern):
@@ -46,7 +46,7 @@ def _find_remote(pattern: str) -> dict[str, int]:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The expression of a pattern whose signs but ``**`` stay within a folder."""
+    """The regular expression of a pattern. Only ``**`` matches slashes."""
     expression, position = "", 0
     while position < len(pattern):
         sign = pattern[position]
@@ -67,7 +67,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _walk(folder: str, parts: list[str]) -> Iterator[str]:
-    """Paths below a folder that the parts of a pattern match. Unreadable folders have none."""
+    """Paths below a folder that match the parts of a pattern. Ignores unreadable folders."""
     if not parts:
         yield folder
         return

@@ -1,4 +1,4 @@
-"""A file that is read by ranges from somewhere else, as a Python file."""
+"""A remote file that is read by ranges, as a Python file object."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ _FIRST_READ_BYTES = 64 * 1024
 
 
 class RangeFile(io.RawIOBase):
-    """Reads by ranges, ahead of what is asked while it is read in order: each range twice as long as the one before.
+    """Reads ranges of a file. While it is read sequentially, it reads ahead, and each range is twice as long as the
+    previous one.
 
     Args:
         address: for messages.
-        size: bytes of the file.
+        size: of the file in bytes.
         fetch: (start, length) -> these bytes.
-        most_read_bytes: of one range that is read ahead; as much is held in memory.
+        most_read_bytes: largest length of a range, which is held in memory.
     """
 
     def __init__(self, address: str, size: int, fetch: Callable[[int, int], bytes], most_read_bytes: int) -> None:

@@ -1,14 +1,14 @@
-"""Object stores, through obstore (the Rust crate ``object_store``): S3, what speaks its protocol, Google Cloud Storage.
+"""Object stores through obstore (the Rust crate ``object_store``): S3 and compatible ones, Google Cloud Storage.
 
-Why obstore (measured beside fsspec, pyarrow.fs and Beam's FileSystems): it imports in 10 ms (s3fs: 750 ms), has
-conditional puts, reads ranges as fast as the others, and retries by itself for as long as it is told.
+Reasons for obstore (compared with fsspec, pyarrow.fs and Beam's FileSystems): it imports in 10 ms (s3fs: 750 ms), has
+conditional puts, reads ranges as fast as the others, and retries for a given time.
 
-Addresses and credentials come from the environment, as the clients of each provider read it: ``AWS_ENDPOINT_URL``,
+Addresses and credentials come from the environment variables of each provider's clients: ``AWS_ENDPOINT_URL``,
 ``AWS_REGION``, ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE`` ..., ``GOOGLE_APPLICATION_CREDENTIALS``,
 ``STORAGE_EMULATOR_HOST`` ... Profiles, SSO and roles of AWS need boto3 (the extra ``aws``).
 
-A *tag* tells a content of an object from any other that it had: the entity tag on S3, the generation on Google Cloud
-Storage, whose conditional puts know nothing else.
+A *tag* identifies a version of an object: the entity tag on S3, and the generation on Google Cloud Storage, which its
+conditional puts require.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BUFFER_BYTES = 64 * 1024
 
 
 def read(address: str) -> bytes:
-    """The whole object."""
+    """The content of an object."""
     import obstore
 
     store, key = _store_of(address)
@@ -52,7 +52,7 @@ def read(address: str) -> bytes:
 
 
 def read_range(address: str, offset: int, length: int) -> bytes:
-    """So many bytes from ``offset`` on, fewer where the object ends before; one request."""
+    """``length`` bytes from ``offset`` on, or fewer at the end of the object. One request."""
     import obstore
 
     if length == 0:
@@ -62,7 +62,7 @@ def read_range(address: str, offset: int, length: int) -> bytes:
 
 
 def open_reader(address: str) -> BinaryIO:
-    """The object for reading, with seek. Sequential reading fetches ever larger ranges, up to 8 MiB."""
+    """Opens the object for reading, with seek. Sequential reads fetch growing ranges, up to 8 MiB."""
     import obstore
 
     store, key = _store_of(address)
@@ -74,14 +74,14 @@ def open_reader(address: str) -> BinaryIO:
 
 
 def put(address: str, content: bytes | BinaryIO, only_if_absent: bool = False, tag: str | None = None) -> str:
-    """Writes an object whole or not at all. Returns its tag.
+    """Writes an object atomically. Returns its tag.
 
     Args:
-        only_if_absent: fails where an object is there.
-        tag: fails where the object is another one than this.
+        only_if_absent: fail if the object exists.
+        tag: fail unless the object has this tag.
 
     Raises:
-        FileExistsError: a condition did not hold.
+        FileExistsError: a condition is not met.
     """
     import obstore
 
@@ -107,7 +107,7 @@ def head(address: str) -> tuple[int, str]:
 
 
 def list_files(folder: str) -> Iterator[tuple[str, int]]:
-    """(name within the folder, bytes) of every object below a folder, at any depth."""
+    """(name relative to the folder, bytes) of every object below a folder, at any depth."""
     import obstore
 
     store, key = _store_of(folder)
@@ -131,7 +131,7 @@ def files_in(folder: str) -> list[str]:
 
 
 def delete(addresses: list[str]) -> None:
-    """Deletes objects; those that are not there are fine."""
+    """Deletes objects. Ignores missing ones."""
     import obstore
 
     for address in addresses:
@@ -153,7 +153,7 @@ def _store_of(address: str) -> tuple[ObjectStore, str]:
 
 @functools.lru_cache(maxsize=64)
 def _open_store(root: str) -> ObjectStore:
-    """The client of a bucket. It does not survive a fork: processes are started by ``forkserver`` or ``spawn``."""
+    """The client of a bucket. It does not survive a fork."""
     from obstore.store import from_url
 
     options: dict[str, Any] = {}
@@ -191,7 +191,7 @@ def _open_store(root: str) -> ObjectStore:
 
 
 def _boto3_credentials() -> Any:
-    """Credentials from profiles, SSO or roles, where boto3 is installed and finds some."""
+    """Credentials from profiles, SSO or roles, if boto3 is installed and finds some."""
     try:
         import boto3
         from obstore.auth.boto3 import Boto3CredentialProvider
@@ -202,11 +202,11 @@ def _boto3_credentials() -> Any:
 
 
 def _ask(address: str, act: Callable[[], T]) -> T:
-    """What a request returns. A request is repeated when its answer breaks off; obstore itself repeats those without
-    any answer. All requests may be repeated: a caller that sets a condition reads what is there when it does not hold.
+    """The result of a request. Repeats the request if its response breaks off. (obstore repeats requests without a
+    response.) All requests may be repeated: a caller that sets a condition checks the object if the condition fails.
 
     Raises:
-        OSError: as ``_as_os_errors``.
+        OSError: as in ``_as_os_errors``.
     """
     from obstore import exceptions
 
@@ -224,7 +224,8 @@ def _ask(address: str, act: Callable[[], T]) -> T:
 
 @contextmanager
 def _as_os_errors(address: str) -> Iterator[None]:
-    """obstore's exceptions as the kinds of ``OSError`` that a local file raises; messages name the address."""
+    """Turns obstore's exceptions into the ``OSError`` subclasses that a local file raises. Messages name the
+    address."""
     from obstore import exceptions
 
     try:

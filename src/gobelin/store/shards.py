@@ -1,13 +1,13 @@
 """Data sets on disk: Parquet shards, and the rules that make them reproducible.
 
-A data set is a folder of ``part-00003-of-00008.parquet``: the row with id ``x`` is in the part
-``shard_of(x, 8)``, rows are sorted by id, row groups are cut by a byte budget and nothing in a file depends on
-time, worker or order, so equal input gives equal bytes.
+A data set is a folder of files such as ``part-00003-of-00008.parquet``. The row with id ``x`` is in part ``shard_of(x,
+8)``. Rows are sorted by id, and row groups are cut by a byte budget. Nothing in a file depends on time, worker or
+order, so equal input gives equal bytes.
 
-Shuffles carry keys, never payloads (a local shuffle holds four times its bytes in memory). So a payload (a page's
-nodes, an image's bytes) is written where it is first read, into a *spool*: a plain file of concatenated payloads,
-named at random, private to one bundle. What travels is a ``SpoolRef``; the writer of a shard pulls the payloads in
-one at a time. A retried bundle leaves an orphaned spool that nothing refers to; spools are deleted with the stage.
+Shuffles carry keys, never payloads, because a local shuffle holds four times its bytes in memory. So a payload (a
+page's nodes, an image's bytes) is written to a *spool* when it is first read: a plain file of concatenated payloads,
+with a random name, private to one bundle. Shuffles carry its ``SpoolRef``, and the writer of a shard reads the payloads
+one at a time. A retried bundle leaves an orphaned spool that nothing refers to. Spools are deleted with the stage.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ several times as much: rows, an Arrow batch, the encoder's buffers."""
 def write_rows(
     path: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None
 ) -> int:
-    """Writes rows, in the order given, as one Parquet file. Returns their number.
+    """Writes rows, in the given order, as one Parquet file. Returns their number.
 
     Args:
-        metadata: key-value metadata of the file, beside the schema's own.
+        metadata: key-value metadata of the file, added to the schema's own.
     """
     with output(path) as stream:
         return _write(stream, rows, schema, metadata)
@@ -51,10 +51,10 @@ def write_shard(
     path: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, metadata: dict[str, str] | None = None,
     last: Callable[[], dict[str, str]] | None = None,
 ) -> int:  # fmt: skip
-    """As ``write_rows``, for a shard of a data set that is to be committed: a receipt follows it.
+    """Like ``write_rows``, for a shard of an uncommitted data set. Also writes its receipt.
 
     Args:
-        last: metadata that is known only when all rows are written; called then.
+        last: returns metadata that is known only after all rows are written.
     """
     with data_output(parent_of(path), name_of(path)) as new:
         new.num_rows = _write(new.stream, rows, schema, metadata, last)
@@ -62,7 +62,7 @@ def write_shard(
 
 
 def write_tables(folder: str, shards: list[pa.Table]) -> None:
-    """Writes a data set of one table per shard."""
+    """Writes a data set with one table per shard."""
     for index, table in enumerate(shards):
         with data_output(folder, shard_name(index, len(shards))) as new:
             pq.write_table(table, new.stream, compression="zstd")
@@ -86,7 +86,7 @@ def _write(
 
 
 def _batches(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Record batches of about ``ROW_GROUP_BYTES``; the cut depends on the rows alone."""
+    """Record batches of about ``ROW_GROUP_BYTES``. Their boundaries depend only on the rows."""
     held: list[Mapping[str, Any]] = []
     held_bytes = 0
     for row in rows:
@@ -113,7 +113,7 @@ def _approximate_bytes(value: Any) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OfShards:
-    """Chooses the rows whose ``column`` falls to some of ``num_shards`` shards; never a null."""
+    """Selects the rows whose ``column`` belongs to some of ``num_shards`` shards; never a null."""
 
     column: str
     shards: frozenset[int]
@@ -127,18 +127,18 @@ class OfShards:
         return value is not None and (self.is_all or shard_of(value, self.num_shards) in self.shards)
 
     def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        """Whether each value is held."""
+        """Whether each value is selected."""
         return pa.array(map(self.holds, values.to_pylist()), pa.bool_())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """Chooses the rows that have a value in ``column``."""
+    """Selects the rows with a value in ``column``."""
 
     column: str
 
     def mask(self, values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        """Whether each value is held."""
+        """Whether each value is selected."""
         return pc.is_valid(values)
 
 
@@ -146,28 +146,29 @@ Choice = OfShards | Known
 
 
 def read_rows(path: str, columns: list[str] | None = None, only: Choice | None = None) -> Iterator[Any]:
-    """The rows of a Parquet file, one row group in memory at a time.
+    """Yields the rows of a Parquet file. Holds one row group in memory.
 
     Args:
-        only: the rows wanted; its column must be among ``columns``.
+        only: selects rows; its column must be in ``columns``.
     """
     for table in read_tables(path, columns):
         yield from (table if only is None else table.filter(only.mask(table[only.column]))).to_pylist()
 
 
 def shards_of(folders: Iterable[str], *names: str) -> list[str]:
-    """Paths of the shards of these data sets in each of the folders."""
+    """Paths of the shards of these data sets in each folder."""
     return [path for folder in folders for name in names for path in list_shards(join(folder, name))]
 
 
 def read_folder(folder: str, columns: list[str] | None = None) -> Iterator[Any]:
-    """The rows of a whole data set, shard after shard."""
+    """Yields the rows of a whole data set, shard after shard."""
     for path in list_shards(folder):
         yield from read_rows(path, columns)
 
 
 class RowsByDocument:
-    """Rows sorted by ``doc_id``, asked for by ids that go up: two sorted shards are joined without holding either."""
+    """Rows sorted by ``doc_id``, for a merge join with another sorted shard. Holds neither shard. Calls must have
+    ascending ids."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._rows = iter(rows)
@@ -184,18 +185,18 @@ class RowsByDocument:
 
 
 def dropped_nodes(path: str) -> Iterator[Any]:
-    """The decisions in a shard of ``select/decisions`` that dropped a node: its ``doc_id`` and ``node_index``."""
+    """The decisions in a shard of ``select/decisions`` that dropped a node, with ``doc_id`` and ``node_index``."""
     rows = read_rows(path, ["unit", "action", "doc_id", "node_index"])
     return (row for row in rows if row["unit"] == "node" and row["action"] == "drop")
 
 
 def write_decisions(path: str, decisions: Iterable[Decision]) -> None:
-    """Writes a shard of decisions, in the order given."""
+    """Writes a shard of decisions, in the given order."""
     write_shard(path, map(to_row, decisions), DECISIONS)
 
 
 def shard_of_decision(row: DecisionRow, num_shards: int) -> int:
-    """The shard of a row of ``DECISIONS``: by the id or URL of what was decided on."""
+    """The shard of a row of ``DECISIONS``, by the id or URL of its subject."""
     return shard_of(row["doc_id"] or row["url"] or row["image_id"] or row["warc_file"] or "", num_shards)
 
 
@@ -204,7 +205,7 @@ PLACE_OF_DECISION = ("doc_id", "url", "image_id", "warc_file")
 
 
 def write_sorted(path: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, sort_by: tuple[str, ...]) -> None:
-    """Writes small rows that come in any order, as ``WriteRows`` sorts them."""
+    """Writes small rows, sorted like ``WriteRows``. The input may have any order."""
     write_shard(path, sorted(rows, key=lambda row: _sort_key(row, sort_by)), schema)
 
 
@@ -213,7 +214,7 @@ def _sort_key(row: Mapping[str, Any], sort_by: tuple[str, ...]) -> tuple[str, ..
 
 
 def _sortable(value: Any) -> str:
-    """A string that sorts as the value does; nulls first, whole numbers by size."""
+    """A string that sorts like the value: nulls first, whole numbers by size."""
     if value is None:
         return ""
     return f"{value:020d}" if isinstance(value, int) else str(value)

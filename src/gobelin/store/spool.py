@@ -13,7 +13,7 @@ from gobelin.store.paths import is_remote, join
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpoolRef:
-    """Where a payload lies: ``length`` bytes at ``offset`` of the file ``path``."""
+    """Location of a payload: ``length`` bytes at ``offset`` in the file ``path``."""
 
     path: str
     offset: int
@@ -21,7 +21,7 @@ class SpoolRef:
 
 
 class Spool:
-    """Writes payloads of one bundle into one file. Not for sharing between threads."""
+    """Writes the payloads of one bundle into one file. Not thread-safe."""
 
     def __init__(self, folder: str) -> None:
         self._path = join(folder, f"spool-{uuid.uuid4().hex}.bin")
@@ -43,7 +43,7 @@ class Spool:
 
 
 class SpoolReader:
-    """Pulls payloads back in: keeps the local file it read last open; asks a store once for each."""
+    """Reads payloads. Keeps the last local file open. Sends one request per payload to an object store."""
 
     def __init__(self) -> None:
         self._path = ""

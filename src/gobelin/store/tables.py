@@ -23,13 +23,13 @@ def shard_path(folder: str, index: int, num_shards: int) -> str:
 
 
 def list_shards(folder: str, *, may_be_unfinished: bool = False) -> list[str]:
-    """Addresses of a data set's shards, as its manifest names them, sorted.
+    """Addresses of a data set's shards, from its manifest, sorted.
 
     Args:
-        may_be_unfinished: a data set that is not there has no shards, and is no error.
+        may_be_unfinished: return no shards, instead of an error, if there is no such data set.
 
     Raises:
-        MissingDataError: there is no such data set, or it was not written to its end.
+        MissingDataError: there is no such data set, or it is incomplete.
         DataError: its manifest cannot be read.
     """
     try:
@@ -41,16 +41,16 @@ def list_shards(folder: str, *, may_be_unfinished: bool = False) -> list[str]:
 
 
 def shard_place(path: str) -> tuple[int, int]:
-    """(number of a shard, how many there are); (0, 1) of a file that is not named so: it is a data set by itself."""
+    """(index of a shard, number of shards); (0, 1) for a file with another name, which is a data set by itself."""
     named = _SHARD.fullmatch(path.rpartition("/")[2])
     return (int(named[1]), int(named[2])) if named else (0, 1)
 
 
 def read_tables(path: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a Parquet file, one in memory at a time.
+    """Yields the row groups of a Parquet file. Holds one in memory at a time.
 
     Raises:
-        MissingDataError: it is not there, or damaged.
+        MissingDataError: the file is missing or damaged.
     """
     try:
         stream = open_input(path)
@@ -74,7 +74,7 @@ def read_columns(path: str, columns: list[str]) -> pa.Table:
 
 
 def read_row_group(path: str, number: int, columns: list[str]) -> pa.Table:
-    """One row group of a Parquet file that ``read_tables`` has read from. Raises MissingDataError: it is damaged."""
+    """One row group of a Parquet file that ``read_tables`` has read from. Raises MissingDataError if it is damaged."""
     with open_input(path) as stream, _told_if_damaged(path):
         return pq.ParquetFile(stream, pre_buffer=False).read_row_group(number, columns=columns, use_threads=False)
 

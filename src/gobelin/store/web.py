@@ -1,11 +1,11 @@
-"""Files on web servers, by ``https://``, for reading: archives where they are published, as Common Crawl's are.
+"""Reads files on web servers by ``https://``: archives where they are published, such as Common Crawl's.
 
-Plain ``http://`` is for this machine only: anybody on the way can change what it brings. Files are read by ranges, each
-asked for with the entity tag that the file had when it was opened, so that a file that changes meanwhile is noticed.
+Plain ``http://`` is allowed only for this machine, because anybody on the way could change the data. Files are read by
+ranges. Each request requires the entity tag from the opening of the file, so a change is noticed.
 
-A server that is away, busy (429, 5xx) or cuts an answer is asked again for ``SECONDS_OF_OUTAGE``, with growing pauses,
-or after as long as its ``Retry-After`` says. Common Crawl answers 403 to a client that asks too much, so there a 403 is
-waited out as well, in long pauses: faster asking would prolong it.
+If a server is unavailable, busy (429, 5xx) or cuts a response, the request is repeated for ``SECONDS_OF_OUTAGE``, with
+growing pauses, or after the time in ``Retry-After``. Common Crawl answers 403 to clients with too many requests. So
+after a 403 the request is repeated too, with long pauses, because faster requests would prolong the block.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ChangedError(UserError):
-    """A file is not what it was when the run began."""
+    """A file has changed since the run began."""
 
 
 class Facts(NamedTuple):
-    """What a server says of a file."""
+    """Facts about a file from the server's response."""
 
     size: int  # bytes
     tag: str  # its entity tag, or else when it was changed; "" where the server says neither
 
 
 def check_address(address: str) -> None:
-    """Raises UserError where an address is not one that is read from."""
+    """Raises UserError unless gobelin may read from the address."""
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
@@ -76,13 +76,13 @@ def check_address(address: str) -> None:
 
 
 def check_leads_not_home(source: str, address: str) -> None:
-    """Raises UserError where a server elsewhere names an address on this machine: its services are not for others."""
+    """Raises UserError if a remote server names an address on this machine, whose services are not for others."""
     if urlsplit(address).hostname in _LOOPBACK and urlsplit(source).hostname not in _LOOPBACK:
         raise UserError(f"{source}: it names {address}, which is on this machine")
 
 
 def path_of(address: str) -> str:
-    """The path of an address on its server, "/..."; "" where it is no address."""
+    """The path of an address on its server, "/..."; "" for an invalid address."""
     try:
         return urlsplit(address).path
     except ValueError:
@@ -90,7 +90,7 @@ def path_of(address: str) -> str:
 
 
 def beside(address: str, reference: str) -> str:
-    """The address that a list at ``address`` means by ``reference``. Raises UserError where that is no address."""
+    """The address that ``reference`` in a list at ``address`` means. Raises UserError if it is invalid."""
     try:
         return urljoin(address, reference)
     except ValueError as error:
@@ -101,31 +101,31 @@ def facts_of(address: str, seconds: float = SECONDS_AT_FIRST) -> Facts:
     """Size and tag of a file.
 
     Raises:
-        OSError: as ``read``.
+        OSError: as in ``read``.
     """
     return _ask(address, range(1), seconds, 1).facts
 
 
 def read(address: str, seconds: float = SECONDS_AT_FIRST) -> bytes:
-    """The whole file.
+    """The content of a file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         PermissionError: the server refuses.
-        OSError: the server is away, or the file is too large to be held.
+        OSError: the server is unavailable, or the file is too large for memory.
     """
     return _ask(address, None, seconds, _MAX_WHOLE_BYTES).content
 
 
 def open_reader(address: str, tag: str | None = None) -> BinaryIO:
-    """The file for reading, with seek.
+    """Opens the file for reading, with seek.
 
     Args:
-        tag: that the file must have.
+        tag: required tag of the file.
 
     Raises:
-        ChangedError: it has another one, now or later.
-        OSError: as ``read``.
+        ChangedError: the file has another tag, now or later.
+        OSError: as in ``read``.
     """
     facts = facts_of(address, SECONDS_OF_OUTAGE)
     if tag is not None and facts.tag != tag:
@@ -150,7 +150,7 @@ class _Answer(NamedTuple):
 
 
 class _AgainError(Exception):
-    """A request failed in a way that another try may mend."""
+    """A request failed, and a retry may succeed."""
 
     def __init__(self, why: str, pause: float = 0.0) -> None:
         super().__init__(why)
@@ -158,7 +158,7 @@ class _AgainError(Exception):
 
 
 def _ask(address: str, wanted: range | None, seconds: float, max_bytes: int) -> _Answer:
-    """The answer to a request. It is repeated, for so many seconds, while another try may help.
+    """The response to a request, which is retried for ``seconds`` while a retry may succeed.
 
     Args:
         wanted: bytes of the file; None: all.
@@ -200,8 +200,8 @@ def _ask_once(address: str, wanted: range | None, max_bytes: int) -> _Answer:
 
 
 def _answer_to(address: str, wanted: range | None) -> requests.Response:
-    """The answer to a request, at the end of all redirects. Each is looked at before it is followed: a server on the
-    web leads nobody to this machine, nor to addresses that may not be given."""
+    """The response to a request, after all redirects. Each redirect is checked before it is followed: a remote server
+    must not redirect to this machine, nor to an address that is not allowed."""
     headers = {"Accept-Encoding": "identity"}
     if wanted is not None:
         headers["Range"] = f"bytes={wanted.start}-{wanted.stop - 1}"
@@ -222,7 +222,7 @@ def _answer_to(address: str, wanted: range | None) -> requests.Response:
 
 
 def _content(answer: requests.Response, length: int) -> bytes:
-    """The bytes of an answer as they were sent: what is packed is the file, whatever ``Content-Encoding`` says."""
+    """The bytes of a response as sent. A compressed file remains compressed, whatever ``Content-Encoding`` says."""
     content, start = bytearray(), time.monotonic()
     while part := answer.raw.read1(1 << 20, decode_content=False):
         content += part
@@ -263,7 +263,7 @@ def _means_slow_down(answer: requests.Response, address: str) -> bool:
 
 
 def _seconds_asked_for(answer: requests.Response) -> float:
-    """The pause that ``Retry-After`` asks for, which gives seconds or a date."""
+    """The pause in ``Retry-After``, which holds seconds or a date."""
     value = answer.headers.get("Retry-After", "")
     if value.isdecimal() and len(value) < 9:
         return float(value)
@@ -274,10 +274,10 @@ def _seconds_asked_for(answer: requests.Response) -> float:
 
 
 def _facts(answer: requests.Response, address: str, wanted: range | None) -> tuple[Facts, int]:
-    """(the file's size and tag, bytes of this answer).
+    """(the file's size and tag, bytes of this response).
 
     Raises:
-        OSError: the server says no size, knows no ranges, or answers with another part than was asked for.
+        OSError: the server does not state the size, does not support ranges, or answers with another range.
     """
     tag = answer.headers.get("ETag", "").removeprefix("W/") or answer.headers.get("Last-Modified", "")
     length = _number(answer.headers.get("Content-Length"))
@@ -302,13 +302,13 @@ def _number(text: str | None) -> int | None:
 
 @functools.lru_cache(maxsize=1)
 def _session(_: int) -> requests.Session:
-    """The session of a process (its id is the key): connections do not survive a fork. Proxies and certificates are
-    those of the environment."""
+    """The session of a process (its id is the key), because connections do not survive a fork. Proxies and certificates
+    come from the environment."""
     import requests
 
     class Session(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> None:
-            """Nothing is done about redirects here: requests would read the whole answer, unpacked, into memory."""
+            """Disables redirects in requests, which would read and decompress the whole response in memory."""
 
     session = Session()
     session.headers["User-Agent"] = f"gobelin/{version('gobelin')}"
