@@ -1,7 +1,7 @@
 """A data card: ``README.md`` with Hugging Face's front matter, and Croissant's ``croissant.json``.
 
-The card says what a folder holds, where it is from, what was left out and by which rule, what its makers did not do,
-and how to load it. Equal facts give equal bytes. Words of strangers are shown as code (``escape.py``).
+The card states what a folder holds, where it comes from, what was left out and by which rule, what its makers did not
+do, and how to load it. Equal facts give equal bytes. Untrusted words are shown as code (``escape.py``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write_card(folder: str, facts: Facts) -> None:
 
 
 def croissant_of(facts: Facts) -> dict[str, Any]:
-    """The folder's metadata after Croissant 1.1."""
+    """The folder's metadata in the format Croissant 1.1."""
     about = {
         "name": _slug(facts.name),
         "description": _summary(facts),
@@ -74,7 +74,7 @@ def card_of(facts: Facts) -> str:
 
 
 def provenance(facts: Facts) -> list[str]:
-    """The sections on what the documents are and how they came to stand here: paragraphs of Markdown."""
+    """The sections on the documents and their origin: paragraphs of Markdown."""
     return [
         "## Licences",
         *_licences(facts),
@@ -224,7 +224,7 @@ def _left_out(facts: Facts) -> Iterator[str]:
 
 
 def _reasons(stages: dict[str, Any]) -> Iterator[tuple[str, str, str, int]]:
-    """(stage, unit, rule, times) of what was dropped or failed, stage by stage, the most frequent first."""
+    """Yields (stage, unit, rule, number) of dropped and failed units, by stage, the most frequent first."""
     for stage in _STAGES:
         counts = stages.get(stage, {})
         for unit in ("documents", "images"):
@@ -306,6 +306,6 @@ def _cell(text: str) -> str:
 
 
 def table_of(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table of cells that are Markdown."""
+    """A Markdown table. Cells are Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Croissant 1.1: a folder's files and what their rows hold, for programs (docs.mlcommons.org/croissant)."""
+"""Croissant 1.1: a machine-readable description of a folder's files and rows (docs.mlcommons.org/croissant)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _IMAGE_FILES = ["*.jpg", "*.png", "*.webp", "*.gif", "*.avif", "*.bmp", "*.tif",
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Archive:
-    """A file that holds files, as it was written."""
+    """A file that contains files, as it was written."""
 
     name: str
     num_bytes: int
@@ -81,9 +81,9 @@ def croissant(
     """The metadata of a folder.
 
     Args:
-        about: name, description and the like, by their names in schema.org or RAI.
+        about: name, description and other properties, by their names in schema.org or RAI.
         archives: files of the layouts that are archives.
-        names: of layouts, as people read them: also the ids of record sets.
+        names: of layouts, for people; also the ids of record sets.
     """
     distribution: list[Described] = []
     record_sets = []
@@ -122,8 +122,8 @@ def _file(archive: Archive, kind: Kind) -> Described:
 
 
 def _archived(name: str, layout: Layout, archives: Sequence[Archive]) -> tuple[list[Described], list[Described]]:
-    """The record set of an archived layout. mlcroissant reads the files of an archive and their lines and does not look
-    into JSON, so a document is one field that holds its JSON."""
+    """The record set of an archived layout. mlcroissant reads the files of an archive and their lines, but no JSON, so
+    a document is one field that holds its JSON."""
     files = [_file(archive, layout.kind) for archive in archives]
     inside = {"containedIn": [{"@id": archive.name} for archive in archives]}
     if layout.kind == "zip":

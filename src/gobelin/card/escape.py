@@ -1,4 +1,4 @@
-"""Words of strangers (sites, licences, titles) in a Markdown file: shown as text, never as markup."""
+"""Escapes untrusted words (sites, licences, titles) for a Markdown file: they are shown as text, never as markup."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def one_line(text: str, max_chars: int = MAX_CHARS) -> str:
-    """A text on one line without characters that are not seen (controls, marks of direction), cut to a length."""
+    """A text on one line, without invisible characters (controls, direction marks), truncated."""
     seen = "".join(" " if unicodedata.category(each) in _UNSEEN else each for each in text[: 4 * max_chars])
     folded = " ".join(seen.split())
     return folded if len(folded) <= max_chars else folded[: max_chars - 1] + "…"
 
 
 def code(text: str) -> str:
-    """A code span that shows a text, which may stand in a table: no markup in it counts."""
+    """A code span that shows a text literally. It may be in a table cell."""
     shown = one_line(text).replace("|", "\\|")
     if not shown:
         return "(empty)"

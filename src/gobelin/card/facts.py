@@ -1,4 +1,4 @@
-"""All that a data card says, as numbers and names; the code that writes the files gathers them."""
+"""The facts in a data card, as numbers and names. The code that writes the files gathers them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gobelin.card.tally import Tally
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """What there is to say of a folder. Holds no time and no path of a machine."""
+    """Facts about a folder. They include no time and no local path."""
 
     run: dict[str, Any]  # run.json
     recipe_digest: str  # SHA-256 of recipe.yaml, hexadecimal
@@ -36,7 +36,7 @@ class Facts:
 
     @property
     def title(self) -> str:
-        """What a reader calls the corpus: its sites, or how many they are, and the recipe. Strangers name sites."""
+        """The corpus in words: its sites, or their number, and the recipe. Sites are untrusted names."""
         sites = sorted(self.tally.sites)
         of = " and ".join(sites) if 0 < len(sites) <= _MAX_NAMED_SITES else f"{len(sites):,} sites"
         return f"Documents of {of} with their images (recipe {self.name})"

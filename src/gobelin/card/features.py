@@ -1,4 +1,4 @@
-"""Columns as Hugging Face's front matter (``dataset_info.features``) and Croissant's fields describe them."""
+"""Describes columns for Hugging Face's front matter (``dataset_info.features``) and for Croissant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TYPES = {"double": "float64", "float": "float32", "halffloat": "float16"}
 
 
 def as_image(field: pa.Field) -> pa.Field:
-    """The field, marked as holding an image file's bytes."""
+    """The field, marked as the bytes of an image file."""
     return field.with_metadata({**(field.metadata or {}), b"holds": IMAGE_MARK})
 
 
@@ -25,7 +25,7 @@ def is_image(field: pa.Field) -> bool:
 
 
 def hf_features(schema: pa.Schema) -> list[Described]:
-    """Features of ``datasets``, as they stand in YAML."""
+    """Features of the package ``datasets``, as in the YAML front matter."""
     return [_feature(field) for field in schema]
 
 
@@ -49,7 +49,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def croissant_fields(record_set: str, source: Described, schema: pa.Schema) -> list[Described]:
-    """Fields of a record set, one for each column that it can hold: what is no deeper than a list of structs.
+    """Fields of a record set, one for each column that Croissant supports: nested at most as deep as a list of structs.
 
     Args:
         source: the file set, ``{"fileSet": {"@id": ...}}``.
@@ -62,7 +62,7 @@ def _field(record_set: str, source: Described, field: pa.Field) -> Described | N
     kind, about = field.type, _about(f"{record_set}/{field.name}", field)
     if _is_list(kind):
         kind = kind.value_type
-        # mlcroissant 1.1 casts no array of images, so these are told as Croissant 1.0 has it.
+        # mlcroissant 1.1 does not cast arrays of images, so these use the format of Croissant 1.0.
         about |= {"repeated": True} if is_image(field) else {"isArray": True, "arrayShape": "-1"}
     if is_image(field):
         if pa.types.is_struct(kind):

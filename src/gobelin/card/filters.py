@@ -1,4 +1,4 @@
-"""What a recipe asks of documents, texts and images, in words, and what each rule took."""
+"""The filters of a recipe for documents, texts and images, in words, with the number of units that each dropped."""
 
 from __future__ import annotations
 

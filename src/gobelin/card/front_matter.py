@@ -1,4 +1,4 @@
-"""The YAML at the head of a data card: what Hugging Face's hub and the package ``datasets`` read."""
+"""The YAML front matter of a data card, for Hugging Face's hub and the package ``datasets``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SIZES = (
 
 
 def front_matter(facts: Facts) -> str:
-    """The head of the card, with the lines that enclose it."""
+    """The front matter, with the lines that enclose it."""
     # datasets reads all configurations of a folder with one loader
     layouts = [layout for layout in facts.layouts if layout.kind == facts.layouts[0].kind]
     languages = languages_of(facts.tally)
@@ -47,7 +47,7 @@ def front_matter(facts: Facts) -> str:
 
 
 def languages_of(tally: Tally) -> list[str]:
-    """Codes of languages as the hub takes them."""
+    """Codes of languages that the hub accepts."""
     return sorted(code for code in tally.languages if _LANGUAGE.fullmatch(code))
 
 
@@ -72,7 +72,8 @@ def _info(layout: Layout, facts: Facts) -> dict[str, Any]:
 
 
 def _schema(layout: Layout, facts: Facts) -> pa.Schema:
-    """Columns as ``datasets`` makes them; of a tar they are the files of its samples, null where a sample has none."""
+    """The columns that ``datasets`` makes. For a tar file they are the files of its samples, null if a sample has no
+    such file."""
     if layout.kind != "tar":
         return layout.schema
     images = [as_image(pa.field(name, pa.binary())) for name in facts.members]

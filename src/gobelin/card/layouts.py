@@ -1,4 +1,4 @@
-"""How the files of a folder are read: for loaders that find their way by its data card."""
+"""How the files of a folder are read, for loaders that use its data card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Kind = Literal["parquet", "jsonl", "zip", "tar", "files"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """One kind of rows in a folder: a configuration to ``datasets``, a record set to Croissant."""
+    """One kind of rows in a folder: a configuration of ``datasets``, a record set of Croissant."""
 
     name: str
     pattern: str  # of its files, a glob from the folder
@@ -121,11 +121,11 @@ _OF_FORMAT = {
 
 
 def layouts_of(name: str, with_images: bool, are_blurred: bool) -> list[Layout]:
-    """What an export of a format holds.
+    """The layouts of an export in a format.
 
     Args:
-        with_images: whether a data set of images lies beside.
-        are_blurred: whether that says whose faces were blurred.
+        with_images: whether a data set of images is beside the documents.
+        are_blurred: whether it has the column ``faces_blurred``.
     """
     beside = images_layout("images/*.parquet", "one row per image that a document shows", are_blurred)
     return [_OF_FORMAT[name], *([beside] if with_images else [])]

@@ -1,4 +1,4 @@
-"""How to load a folder: commands of a data card. A test runs them."""
+"""Code for loading a folder, for its data card. A test runs it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ for sample in samples:
 
 
 def snippets(facts: Facts) -> list[tuple[str, str]]:
-    """(what with, Python code), to be run in the folder."""
+    """(package, Python code) pairs; the code runs in the folder."""
     kind = facts.format or "run"
     has_images = any(layout.name == "images" for layout in facts.layouts)
     loading = _DATASETS

@@ -1,4 +1,4 @@
-"""What a set of documents holds, counted: for its data card."""
+"""Counts the content of a set of documents, for its data card."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gobelin.transforms.urls import host_of
 
 @dataclasses.dataclass(slots=True)
 class Tally:
-    """Counts of documents, of their nodes, and of documents by what they say of themselves."""
+    """Counts of documents, of their nodes, and of documents by their declared properties."""
 
     documents: int = 0
     texts: int = 0
@@ -47,7 +47,7 @@ class Tally:
         self.refused.update(use for use, verdict in effective(signals).items() if verdict == "disallow")
 
     def add_data_set(self, folder: str) -> None:
-        """Counts a data set of documents, row group by row group."""
+        """Counts a data set of documents, one row group at a time."""
         for path in list_shards(folder):
             for table in read_tables(path, ["url", "language", "licences", "consent", "nodes"]):
                 nodes = pc.list_flatten(table["nodes"].combine_chunks())

@@ -1,7 +1,7 @@
-"""The data card of token files and of a model that leave for other trainers: ``README.md``.
+"""The data card of exported token files or of an exported model: ``README.md``.
 
-It tells what each id means, how to load the files, and what the documents behind the tokens are: their licences,
-opt-outs, filters and limits, as the card of the corpus tells them (``card.py``).
+It describes the meaning of ids, how to load the files, and the documents behind the tokens: their licences, opt-outs,
+filters and limits, as in the card of the corpus (``card.py``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ model = AutoModelForCausalLM.from_pretrained(".")  # its ids are those of vocabu
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenFacts:
-    """What there is to say of such a folder."""
+    """Facts about such a folder."""
 
     corpus: Facts  # of the documents behind the tokens
     summary: dict[str, Any]  # export.json

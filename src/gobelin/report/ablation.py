@@ -1,4 +1,4 @@
-"""The section on an ablation: models of equal cost on raw, curated, random and dropped documents."""
+"""The report's section on an ablation: models of equal cost on raw, curated, random and dropped documents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NUM_USUAL_SEEDS = 5
 
 
 def ablation_section(output: str) -> dict[str, Any] | None:
-    """What the page shows of an output folder's ablation; None where there is none."""
+    """The ablation of an output folder, for the page; None if there is none."""
     address = join(output, FOLDER, RESULTS)
     if not exists(address):
         return None

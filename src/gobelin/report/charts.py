@@ -1,4 +1,4 @@
-"""Charts of series, counts and intervals, drawn from numbers alone. Each line carries its numbers as a tooltip."""
+"""Charts of series, counts and intervals. Each line has its numbers as a tooltip."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Line:
 def line_chart(
     lines: Sequence[Line], x_title: str, y_title: str, level: tuple[float, str] | None = None, width: int = WIDTH
 ) -> Markup:
-    """Lines over a common pair of axes.
+    """Lines over common axes.
 
     Args:
-        level: a value to draw as a dashed horizontal line, and what it is.
+        level: a value for a dashed horizontal line, and its label.
     """
     points = [point for line in lines for point in line.points]
     if not points:
@@ -84,7 +84,7 @@ def _level_label(
     scale_y: Scale,
     width: int,
 ) -> Markup:
-    """The words of a level, above or below its line, left or right: where the lines of the chart leave most room."""
+    """The label of a level, above or below its line, left or right, wherever the chart's lines leave most room."""
     y, words = scale_y(level[0]), level[1]
     length = CHAR_WIDTH * len(words)
 
@@ -103,7 +103,7 @@ def _level_label(
 
 
 def rank_chart(counts: Sequence[int], x_title: str, y_title: str) -> Markup:
-    """Counts in descending order as an area: how evenly something is used."""
+    """Counts in descending order, as an area that shows how evenly something is used."""
     bars = min(len(counts), WIDTH - LEFT - RIGHT)
     groups = np.array_split(np.asarray(counts, dtype=np.float64), bars)
     heights = [float(group.mean()) for group in groups]

@@ -1,6 +1,6 @@
-"""What the documents are: hosts, languages, licences, opt-out signals; and the largest groups of duplicates.
+"""Properties of the documents (hosts, languages, licences, opt-out signals), and the largest groups of duplicates.
 
-Columns are read row group by row group and counted; only groups with more than one member are held.
+Columns are read and counted one row group at a time. Only groups with several members are held.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NUM_MEMBERS = 8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Share:
-    """One value of a property, and how many documents have it."""
+    """One value of a property, and the number of documents with it."""
 
     value: str
     seen: int
@@ -46,7 +46,7 @@ class PropertyTable:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Documents or images that are copies of each other."""
+    """Documents or images that are duplicates of each other."""
 
     representative: str
     size: int
@@ -56,7 +56,7 @@ class DuplicateGroup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EarlierDuplicates:
-    """Documents that duplicate one of an earlier run in one way."""
+    """Number of documents that duplicate a document of an earlier run, by one kind of duplicate."""
 
     run: str
     kind: str  # of the scores' column ``earlier``
@@ -65,7 +65,7 @@ class EarlierDuplicates:
 
 
 def property_tables(output: str, with_kept: bool) -> list[PropertyTable]:
-    """Hosts, languages, licences and the like of the documents seen and, where ``select`` is done, kept."""
+    """Hosts, languages, licences and other properties of all documents and, if ``select`` is done, of kept ones."""
     seen = _properties(join(output, "extract", "documents"))
     kept = _properties(join(output, "select", "documents")) if with_kept else None
     tables = []
@@ -101,7 +101,7 @@ def _host(url: str) -> str:
 
 
 def image_groups(output: str) -> list[DuplicateGroup]:
-    """The largest groups of pictures that look alike."""
+    """The largest groups of near-duplicate images."""
     sizes = _group_sizes(join(output, "score", "images"), "image_id", "near_group")
     members, num_documents = _members(join(output, "score", "images"), "image_id", "near_group", sizes, "near_count")
     return [DuplicateGroup(*group, num_documents[group[0]]) for group in _present(sizes, members)]
@@ -115,7 +115,7 @@ def document_groups(output: str, column: str) -> list[DuplicateGroup]:
 
 
 def earlier_duplicates(output: str, with_kept: bool) -> list[EarlierDuplicates]:
-    """How many documents duplicate one of an earlier run, by run and kind, as ``score`` found them."""
+    """Documents that duplicate one of an earlier run, by run and kind, from ``score``."""
     corpus = list_shards(join(output, "select", "documents")) if with_kept else []
     kept_paths = {name_of(path): path for path in corpus}
     seen: Counter[tuple[str, str]] = Counter()
@@ -139,8 +139,8 @@ def _ids(path: str) -> set[str]:
 
 
 def _present(sizes: list[tuple[str, int]], members: dict[str, list[str]]) -> Iterator[tuple[str, int, list[str]]]:
-    """(name, size, first members) of groups with two members in this run. A group may be named after a member in an
-    earlier one, which is not counted here."""
+    """Yields (name, size, first members) of groups with at least two members in this run. A group may be named after a
+    member in an earlier run, which is not counted here."""
     for name, size in sizes:
         own = size if members[name][0] == name else size - 1
         if own > 1:
@@ -148,7 +148,8 @@ def _present(sizes: list[tuple[str, int]], members: dict[str, list[str]]) -> Ite
 
 
 def _group_sizes(folder: str, id_column: str, group_column: str) -> list[tuple[str, int]]:
-    """(group, members) of the largest groups. A group is named after a member, so the others are counted."""
+    """(group, number of members) of the largest groups. A group is named after a member, so only the others are
+    counted."""
     others: Counter[str] = Counter()
     for path in list_shards(folder):
         for table in read_tables(path, [id_column, group_column]):

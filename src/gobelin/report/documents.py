@@ -1,4 +1,4 @@
-"""Documents as a person reads them: text and pictures in position, with what the rules left out marked in place."""
+"""Documents for people: texts and images in order, with the parts that rules dropped marked in place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SIMILARITIES = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node as shown, or a run of texts that were left out. ``decision`` is that which left a single node out."""
+    """One node for the page, or a run of dropped texts. ``decision`` is the one that dropped a single node."""
 
     kind: str  # text | image | run
     decision: DecisionRow | None = None
@@ -59,7 +59,7 @@ class NodeView:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DocumentView:
-    """One document as shown. ``decision`` is that which dropped it."""
+    """One document for the page. ``decision`` is the one that dropped it."""
 
     doc_id: str
     url: str
@@ -82,7 +82,7 @@ def _uris(licences: Iterable[LicenceRow]) -> tuple[str, ...]:
 
 
 def safe_href(url: str | None) -> str | None:
-    """The URL, if a link may go there: http and https only, so that no click runs a script."""
+    """The URL if it is http or https, so that no click runs a script; otherwise None."""
     if url is None:
         return None
     parts = split_url(url)
@@ -90,7 +90,7 @@ def safe_href(url: str | None) -> str | None:
 
 
 def choose_documents(folder: str, limit: int) -> list[str]:
-    """Ids of a data set's documents: those first in the lot, in the order of their ranks."""
+    """Ids of a random sample of a data set's documents: those with the smallest ranks, in their order."""
     ids = (
         doc_id
         for path in list_shards(folder)
@@ -103,10 +103,10 @@ def choose_documents(folder: str, limit: int) -> list[str]:
 def view_documents(
     output: str, doc_ids: Iterable[str], withheld: set[str], done: Container[str]
 ) -> dict[str, DocumentView]:
-    """Documents of the stage ``extract`` as they are shown, by id.
+    """Documents of the stage ``extract`` for the page, by id.
 
     Args:
-        done: the stages whose data sets are those of this run.
+        done: the stages whose data sets belong to this run.
         withheld: images that are never shown.
     """
     wanted = set(doc_ids)
@@ -182,7 +182,7 @@ def _view(
 
 
 def _runs(nodes: Sequence[NodeRow], broken: Mapping[int, DecisionRow]) -> list[list[tuple[int, NodeRow]]]:
-    """The nodes one by one, except that neighbouring texts that were all left out stand together."""
+    """The nodes one by one, except that adjacent dropped texts form one run."""
     groups: list[list[tuple[int, NodeRow]]] = []
     was_dropped_text = False
     for index, node in enumerate(nodes):
@@ -221,7 +221,7 @@ def _text(node: NodeRow, decision: DecisionRow | None) -> NodeView:
 
 
 def head_of(node: NodeRow) -> int:
-    """How many rows of a table are shown as its head; the first one where that is not known."""
+    """The number of header rows of a table; 1 if unknown."""
     known = node.get("header_rows")
     return 1 if known is None else known
 
@@ -239,5 +239,5 @@ def _similarities(scores: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
 
 
 def shown_text(text: str | None) -> str:
-    """Text for people: no personal data that can be found, whatever the recipe does with it."""
+    """Text for people. Personal data is masked, whatever the recipe does with it."""
     return replace_pii(text)[0] if text else ""

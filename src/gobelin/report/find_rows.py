@@ -1,7 +1,7 @@
-"""A few rows of a large data set by their ids; nothing else is read.
+"""Finds a few rows of a large data set by their ids, without reading the others.
 
-A row with an id lies in the shard that the id names, and there in the row group between whose least and greatest id it
-stands. So one picture costs one row group, on a disk and on a store.
+The id of a row determines its shard. In the shard, only row groups whose smallest and largest id enclose it are read.
+So one image costs one row group, on a local disk and on an object store.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Mask = Callable[[pa.ChunkedArray], pa.Array | pa.ChunkedArray]
 
 
 def rows_with_ids(folder: str, id_column: str, wanted: set[str], columns: list[str] | None = None) -> Iterator[Any]:
-    """The rows of a data set with these ids, as far as it is there.
+    """Yields the rows of a data set with these ids, if it exists.
 
     Args:
-        id_column: that by whose hash the rows are dealt out to the shards; a row without one has another place.
-        columns: those that are read; None: all.
+        id_column: whose hash determines the shard of a row; rows without an id are elsewhere.
+        columns: to read; None: all.
     """
     for path in list_shards(folder, may_be_unfinished=True) if wanted else []:
         index, num_shards = shard_place(path)
@@ -38,10 +38,10 @@ def rows_with_ids(folder: str, id_column: str, wanted: set[str], columns: list[s
 
 
 def rows_where(folder: str, column: str, mask: Mask, columns: list[str] | None = None) -> Iterator[Any]:
-    """The rows of a data set whose value of ``column`` is wanted, as far as it is there.
+    """Yields the rows of a data set whose value of ``column`` is selected, if it exists.
 
     Args:
-        columns: those that are read; None: all.
+        columns: to read; None: all.
     """
     for path in list_shards(folder, may_be_unfinished=True):
         yield from _rows_of_file(path, column, mask, columns)
@@ -50,7 +50,7 @@ def rows_where(folder: str, column: str, mask: Mask, columns: list[str] | None =
 def _rows_of_file(
     path: str, name: str, mask: Mask, columns: list[str] | None, ids: list[str] | None = None
 ) -> Iterator[Any]:
-    """The rows whose value of ``name`` is wanted: one of ``ids``, if those are given."""
+    """Yields the rows whose value of ``name`` is selected: one of ``ids``, if given."""
     with open_input(path) as stream:
         file = pq.ParquetFile(stream, pre_buffer=False)
         for group in range(file.num_row_groups):
@@ -62,7 +62,7 @@ def _rows_of_file(
 
 
 def _may_hold(file: pq.ParquetFile, group: int, name: str, values: list[str]) -> bool:
-    """Whether one of the values lies between the least and the greatest of a column of a row group."""
+    """Whether one of the values is between the minimum and the maximum of a column in a row group."""
     meta = file.metadata.row_group(group)
     place = next(index for index in range(meta.num_columns) if meta.column(index).path_in_schema == name)
     statistics = meta.column(place).statistics

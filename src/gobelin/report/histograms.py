@@ -1,9 +1,9 @@
-"""Histograms whose range need not be known beforehand, so that one pass over any number of values is enough.
+"""Histograms that need no range in advance, so that one pass over any number of values is enough.
 
-Values are counted on a fine fixed grid (linear, whole numbers or logarithmic, by score), passed and failed apart.
-Afterwards fine cells are joined into at most ``MAX_BARS`` bars over the range of nearly all values and of all
-thresholds, so that a threshold lies on the edge of a bar; what lies outside the range is in the first and last bar.
-The numbers of what passed and failed are exact: they are taken from the values, not from the grid.
+Values are counted on a fine fixed grid (linear, whole numbers or logarithmic, by score), separately for passed and
+failed ones. Then fine cells are merged into at most ``MAX_BARS`` bars over the range of nearly all values and of all
+thresholds, so that each threshold is on the edge of a bar. The first and last bar include values outside the range. The
+numbers of passed and failed values are exact, because they are counted from the values, not from the grid.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Histogram:
 
     @property
     def has_zero(self) -> bool:
-        """Whether values below the lowest of a logarithmic axis stand at its start."""
+        """Whether values below the start of a logarithmic axis are shown at its start."""
         first = min([*self._passed, *self._failed], default=None)
         return self.kind == "log" and first is not None and first <= int(self._cells(np.zeros(1))[0])
 
@@ -89,11 +89,11 @@ class Histogram:
         return 10**spread if self.kind == "log" else spread
 
     def _cells(self, values: np.ndarray) -> np.ndarray:
-        # a ratio is a float32, so 0.3 may lie a hair below its cell
+        # a ratio is a float32, so 0.3 may be slightly below its cell
         return np.floor(self.position(values) + 1e-4).astype(np.int64)
 
     def bars(self, thresholds: list[float]) -> list[Bar]:
-        """At most about ``MAX_BARS`` bars, edge to edge; empty without values."""
+        """At most about ``MAX_BARS`` adjacent bars; empty without values."""
         cells = sorted(self._passed.keys() | self._failed.keys())
         if not cells:
             return []
@@ -111,9 +111,9 @@ class Histogram:
         return [Bar(*bar) for bar in zip(edges, edges[1:], passed, failed)]
 
     def shares_kept(self, positions: np.ndarray, keeps_above: bool) -> np.ndarray:
-        """Share in [0, 1] of the values that a threshold would keep at each of these positions, of at least one value.
+        """Share of the values, [0, 1], that a threshold at each position would keep. Needs at least one value.
 
-        A value counts with its whole cell, so a share is exact to a step of the grid.
+        A value counts with its whole cell, so a share is exact up to one cell of the grid.
         """
         counts = self._passed + self._failed
         cells = np.array(sorted(counts), dtype=np.float64)
@@ -123,7 +123,7 @@ class Histogram:
         return below[np.searchsorted(cells, positions + 1e-4, side="right")]
 
     def _range(self, cells: list[int]) -> tuple[int, int]:
-        """The cells between which nearly all values lie."""
+        """The range of cells that holds nearly all values."""
         tail = TAIL_RATIO * self.num_values
         below = 0
         low, high = cells[0], cells[-1]

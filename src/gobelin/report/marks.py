@@ -1,11 +1,12 @@
-"""What people said of a run's decisions: right or wrong, and why. An audit by eye, as MMC4's authors did one.
+"""Marks: the verdicts of people on a run's decisions, right or wrong, with notes. MMC4's authors did such an audit.
 
-``OUT/marks.jsonl`` holds one line per mark: what it is on (a document, or a node of one), the rule that had decided on
-it ("kept" where none had), the verdict, a note, and the key of the selection that was judged. A mark on something that
-was drawn at random for its rule says so (``audit``): only these give a rate, because what people come upon by
-themselves is no sample.
+``OUT/marks.jsonl`` holds one line per mark: its subject (a document, or a node of one), the rule of the decision
+("kept" if there was none), the verdict, a note, and the key of the stage ``select``. A mark on a randomly drawn subject
+is labelled (``audit``). Only these marks give an error rate, because subjects that people choose themselves are no
+random sample.
 
-The rate is wrong / (right + wrong); its interval is Wilson's, 95 %, which holds for few marks and for rates near 0.
+The rate is wrong / (right + wrong). Its interval is Wilson's 95 % interval, which is valid for few marks and for rates
+near 0.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class MarksError(UserError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """One verdict. ``verdict`` may be empty where only a note was left."""
+    """One verdict. ``verdict`` is empty if there is only a note."""
 
     doc_id: str
     node_index: int | None  # None: the document itself
@@ -53,13 +54,13 @@ class Mark:
 
     @property
     def subject(self) -> tuple[str, int | None, str, str]:
-        """A later mark on the same takes the place of an earlier one."""
+        """The subject of the mark. A later mark on the same subject replaces an earlier one."""
         return self.doc_id, self.node_index, self.rule, self.selection
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ErrorRate:
-    """How often a rule is wrong, by the marks on a random sample."""
+    """How often a rule is wrong, from the marks on a random sample."""
 
     rule: str
     num_right: int
@@ -80,7 +81,7 @@ class ErrorRate:
 
 
 def wilson(num: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share ``num / of`` (Wilson, 1927); (0, 1) where nothing was looked at."""
+    """The 95 % interval of a share ``num / of`` (Wilson, 1927); (0, 1) if ``of`` is 0."""
     if not of:
         return 0.0, 1.0
     share = num / of
@@ -90,7 +91,7 @@ def wilson(num: int, of: int) -> tuple[float, float]:
 
 
 def read_marks(output: str) -> list[Mark]:
-    """The marks of an output folder; none where there is no file. Raises ``MarksError``."""
+    """The marks of an output folder; empty if there is no file. Raises ``MarksError``."""
     path = join(output, FILE_NAME)
     try:
         lines = read_bytes(path).decode().splitlines()
@@ -111,13 +112,13 @@ def read_marks(output: str) -> list[Mark]:
 
 
 def write_marks(output: str, marks: Iterable[Mark]) -> None:
-    """Puts marks in the place of those that are there."""
+    """Replaces the marks of an output folder."""
     lines = [json.dumps(dataclasses.asdict(mark), ensure_ascii=False) + "\n" for mark in marks]
     write_bytes(join(output, FILE_NAME), "".join(lines).encode())
 
 
 def error_rates(marks: Iterable[Mark], selection: str) -> list[ErrorRate]:
-    """The error rate of each rule with a marked sample, sorted by name. Marks on other selections do not count."""
+    """The error rate of each rule with a marked sample, sorted by name. Ignores marks on other selections."""
     by_rule: dict[str, list[Mark]] = {}
     for mark in marks:
         if mark.audit and mark.selection == selection and mark.verdict:
@@ -134,7 +135,7 @@ def error_rates(marks: Iterable[Mark], selection: str) -> list[ErrorRate]:
 
 
 def draw(places: Any, rule: str, seed: int, size: int) -> list[int]:
-    """A sample without replacement of a rule's places; the same seed draws the same ones."""
+    """A random sample of a rule's places, without replacement. Equal seeds give equal samples."""
     import numpy as np
 
     name = int.from_bytes(hashlib.blake2b(rule.encode(), digest_size=8).digest(), "big")

@@ -1,4 +1,4 @@
-"""The sections on tokens and on training: numbers, charts and pictures, as the page takes them."""
+"""The report's sections on tokens and on training: numbers, charts and images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gobelin.train.metrics import read_metrics
 def token_section(
     output: str, recipe: dict[str, Any], stages: dict[str, Any], withheld: set[str]
 ) -> dict[str, Any] | None:
-    """Tokens, codebook and reconstructions; None where ``tokenize`` has not run."""
+    """Tokens, codebook and reconstructions; None if ``tokenize`` has not run."""
     if stages["tokenize"]["status"] != "done":
         return None
     folder = join(output, "tokenize")
@@ -41,7 +41,7 @@ def token_section(
 
 
 def training_section(output: str, stages: dict[str, Any]) -> dict[str, Any] | None:
-    """Curves, losses and the grounding gap; None where ``train`` has not run."""
+    """Curves, losses and the grounding gap; None if ``train`` has not run."""
     summary = stages["train"]
     if summary["status"] != "done":
         return None

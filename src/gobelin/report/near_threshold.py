@@ -1,4 +1,4 @@
-"""What lies just on either side of each threshold: the quickest way to see whether a threshold is right."""
+"""Examples just above and below each threshold, which quickly show whether the threshold is right."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_CHARS = 240
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NearView:
-    """One item near a threshold. Exactly one of ``image_id`` and ``text`` says what it is."""
+    """One item near a threshold, either an image (``image_id``) or a text."""
 
     value: float
     url: str
@@ -55,7 +55,7 @@ def _candidates(found: RuleSurvey) -> list[Near]:
 def _choose(
     candidates: list[Near], found: RuleSurvey, nodes: dict[tuple[str, int], ShownNode], withheld: set[str]
 ) -> list[NearView]:
-    """The nearest that differ from each other as shown."""
+    """The nearest items that look different on the page."""
     is_picture = found.rule.subject == "image"
     chosen: dict[str, NearView] = {}
     for near in candidates:

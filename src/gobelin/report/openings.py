@@ -1,4 +1,4 @@
-"""How often each picture of a run was opened, by which stage and why: its file, or the reduced copy of it."""
+"""How often each image of a run was opened, by which stage and why: its file, or its reduced copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gobelin.transforms.vision.embed import CLIP_SIDE_PX, FACES_SIDE_PX
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Opening:
-    """Pictures that a stage, or the report, opened once each."""
+    """Images that a stage or the report opened once each."""
 
     by: str
     is_copy: bool  # the reduced copy, where there is one
@@ -27,11 +27,11 @@ class Opening:
 def openings(
     output: str, recipe: Mapping[str, Any], stages: Mapping[str, Any], thumbnails: Iterable[Thumbnail]
 ) -> list[Opening]:
-    """The stages that opened pictures in a run, in their order.
+    """The stages that opened images in a run, in order.
 
     Args:
         recipe: as JSON values.
-        stages: what each stage counted; one that has not run has no pictures.
+        stages: counts of each stage; a stage that has not run has no images.
         thumbnails: of the report.
     """
     side = recipe["extract"]["image"]["copy_side_px"]

@@ -1,4 +1,4 @@
-"""The funnel of a run, and what a reader should be warned of."""
+"""The funnel of a run, and warnings for the reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FUNNEL_STAGES = ("extract", "score", "select", "tokenize")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FunnelRow:
-    """What became of one unit in one stage. ``start`` is what the first stage saw, ``apart`` what is no part of it."""
+    """Counts of one unit in one stage. ``start`` is the count of the first stage, ``apart`` is counted separately."""
 
     stage: str
     unit: str
@@ -34,7 +34,7 @@ class FunnelRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Warned:
-    """Something a reader should know before believing the rest."""
+    """A warning for the reader."""
 
     level: Literal["danger", "warning", "note"]
     title: str
@@ -42,10 +42,10 @@ class Warned:
 
 
 def funnel(stages: dict[str, Any], unit: str, num_file_answers: int = 0) -> list[FunnelRow]:
-    """Counts of a unit, stage after stage, of the stages that ran.
+    """Counts of a unit in each stage that ran.
 
     Args:
-        num_file_answers: responses that ``extract`` dropped and that are no pages; they are counted apart.
+        num_file_answers: responses that ``extract`` dropped and that are not pages; they are counted separately.
     """
     rows: list[FunnelRow] = []
     for name in FUNNEL_STAGES:
@@ -60,7 +60,7 @@ def funnel(stages: dict[str, Any], unit: str, num_file_answers: int = 0) -> list
 
 
 def warnings_of(run: dict[str, Any], surveys: list[ScoreSurvey], reasons: list[Reason]) -> list[Warned]:
-    """All warnings, the gravest first."""
+    """All warnings, the most serious first."""
     stages, recipe = run["stages"], run["recipe"]["select"]
     found = [*_unbalanced(stages)]
     if stages["score"]["status"] == "done":
@@ -152,7 +152,7 @@ def _one_sided(surveys: list[ScoreSurvey], reasons: list[Reason], recipe: dict[s
 
 
 def _switched_on(recipe: dict[str, Any]) -> set[str]:
-    """Rules that compare no score and are switched on."""
+    """Rules that are switched on and compare no score."""
     rules = UNSCORED_RULES.items()
     found = {f"{section}.{name}" for section, fields in rules for name in fields if recipe[section].get(name)}
     return found | {f"document.unique.{kind}" for kind in recipe["document"]["unique"]}

@@ -1,11 +1,11 @@
-"""The report of a run: one HTML page that stands alone, and the numbers behind it as JSON.
+"""The report of a run: one self-contained HTML page, and its numbers as JSON.
 
-Everything from the web may be hostile. Jinja2 escapes all of it, a content security policy forbids scripts and anything
-remote, links go to http and https only, and pictures are decoded and encoded again. There is no script in the page.
+Everything from the web may be hostile. Jinja2 escapes all of it. A content security policy forbids scripts and remote
+resources. Links use only http and https. Images are decoded and encoded again. The page has no script.
 
-Memory stays bounded whatever the size of the corpus: data sets are read by row group and column, pictures one at a
-time, and examples are chosen by hash. The same output folder gives the same page, byte for byte. A small corpus takes
-about 10 seconds, most of it for thumbnails and imports.
+Memory does not depend on the size of the corpus: data sets are read by row group and column, images one at a time, and
+examples are chosen by hash. The same output folder gives the same page, byte for byte. A small corpus takes about 10
+seconds, mostly for thumbnails and imports.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ _SCORES = {rule.name: rule.score for rule in RULES}
 
 
 def write_report(output: str, folder: str) -> str:
-    """Writes ``index.html`` and ``report.json`` into the folder and returns the address of the page.
+    """Writes ``index.html`` and ``report.json`` into the folder. Returns the address of the page.
 
     Args:
-        output: a run's output folder; stages that have not run are shown as such.
-        folder: made if need be.
+        output: a run's output folder; the page says which stages have not run.
+        folder: created if necessary.
     """
     context = _collect(output)
     page = _environment().get_template("page.html.j2").render(context)
@@ -74,7 +74,7 @@ def write_report(output: str, folder: str) -> str:
 
 
 def write_ablation_page(output: str) -> str:
-    """Writes the page of an ablation beside its results and returns its address."""
+    """Writes the page of an ablation beside its results. Returns its address."""
     context = {"ablation": ablation_section(output), "version": importlib.metadata.version("gobelin")}
     page = _environment().get_template("ablation_page.html.j2").render(context)
     address = join(output, FOLDER, "index.html")
@@ -83,7 +83,8 @@ def write_ablation_page(output: str) -> str:
 
 
 def _score_of(rule: str) -> str | None:
-    """The score that a rule compares, by the rule's name; also of the rules on the user's heads and of packages."""
+    """The score that a rule compares, by the rule's name. Includes rules on the user's heads and of plug-in
+    packages."""
     section, _, plugin = rule.partition(".")
     if section == "plugins":
         return plugin_rule(plugin).score
@@ -92,7 +93,7 @@ def _score_of(rule: str) -> str | None:
 
 
 def _collect(output: str) -> dict[str, Any]:
-    """Everything that the page shows, by name."""
+    """The context of the page, by name."""
     run = read_json(join(output, "run.json"))
     stages = run["stages"]
     recipe = with_thresholds(run["recipe"]["select"], stages["select"].get("thresholds", {}))
@@ -158,7 +159,7 @@ def _collect(output: str) -> dict[str, Any]:
 
 
 def _withheld_images(output: str, max_nsfw: float | None) -> set[str]:
-    """Pictures that are never shown: those that the recipe's safety rule holds for unsafe."""
+    """Images that are never shown, because the recipe's safety rule classifies them as unsafe."""
     if max_nsfw is None:
         return set()
     found: set[str] = set()
@@ -186,7 +187,7 @@ def _groups(output: str) -> dict[str, Any]:
 
 
 def _reason_tables(decisions: Decisions, recipe: dict[str, Any], withheld: set[str]) -> list[dict[str, Any]]:
-    """Reasons in groups of stage and unit, with words for the rule and its threshold, and pictures that it met."""
+    """Reasons by stage and unit, with a description of the rule and its threshold, and example images."""
     tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for reason in decisions.reasons:
         row = {
@@ -204,7 +205,7 @@ def _reason_tables(decisions: Decisions, recipe: dict[str, Any], withheld: set[s
 
 
 def _pictures_of(reason: Reason, decisions: Decisions, withheld: set[str]) -> list[DecisionRow]:
-    """Decisions on pictures to show for a reason: those of its rule where pictures stand, which hold a value."""
+    """Decisions on images that are examples of a reason: those of its rule that hold a value."""
     if reason.unit != "image" and not (reason.unit == "node" and reason.example["image_id"]):
         return []
     places = [choice.decision for choice in decisions.images.get(reason.rule, [])]
@@ -213,7 +214,7 @@ def _pictures_of(reason: Reason, decisions: Decisions, withheld: set[str]) -> li
 
 
 def _limit(reason: Reason, recipe: dict[str, Any]) -> str:
-    """The threshold as words: a comparison, or the list that the recipe gives."""
+    """The threshold in words: a comparison, or the list in the recipe."""
     section, _, name = reason.rule.partition(".")
     given = recipe.get(section, {}).get(name) if section in UNIT_NOUNS else None
     if isinstance(given, list):

@@ -1,9 +1,8 @@
-"""Thumbnails as ``data:`` URIs. The page never holds a picture of the web as it came: each is decoded and encoded
-again, so that only pixels get into the page.
+"""Thumbnails as ``data:`` URIs. Each image is decoded and encoded again, so that only pixels get into the page.
 
-Pictures are read from ``extract/images`` and the reduced copies beside it, ``extract/copies``. Only wanted pictures are
-read, with one row group in memory at a time. A copy is opened in place of the file if it has enough pixels. A 160-pixel
-WebP is 2-4 kB.
+Images are read from ``extract/images`` and the reduced copies beside it, ``extract/copies``. Only the requested images
+are read, with one row group in memory at a time. A copy is used instead of the file if it has enough pixels. A WebP of
+160 pixels has 2-4 kB.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ WEBP_QUALITY = 60
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A picture for the page. ``uri`` is None where it could not be decoded; width and height are the original's;
-    ``url`` is the first of its addresses."""
+    """An image for the page. ``uri`` is None if it could not be decoded. Width and height are the original's. ``url``
+    is the first of its addresses."""
 
     uri: str | None
     width: int
@@ -41,7 +40,7 @@ class Thumbnail:
 
 
 def make_thumbnails(output: str, image_ids: set[str]) -> dict[str, Thumbnail]:
-    """Thumbnails of stored pictures, known faces blurred; an id that is not stored has none."""
+    """Thumbnails of stored images, with known faces blurred. Ids that are not stored are missing from the result."""
     faces = boxes_of(rows_with_ids(join(output, "score", "images"), "image_id", image_ids, ["image_id", "faces"]))
     copies = copies_of(output, image_ids)
     made = {}
@@ -63,26 +62,26 @@ def make_thumbnails(output: str, image_ids: set[str]) -> dict[str, Thumbnail]:
 
 
 def copies_of(output: str, image_ids: set[str]) -> dict[str, bytes]:
-    """The reduced copies of pictures, as JPEG; those that have none are not there."""
+    """The reduced copies of images, as JPEG. Images without a copy are missing from the result."""
     rows = rows_with_ids(join(output, "extract", "copies"), "image_id", image_ids)
     return {row["image_id"]: row["data"] for row in rows}
 
 
 def _is_large_enough(copy: bytes, width: int, height: int) -> bool:
-    """Whether the longer side of a copy is that of a thumbnail, or that of its file, which has these pixels."""
+    """Whether the longer side of a copy is as long as that of a thumbnail, or as that of its file with these pixels."""
     with PillowImage.open(io.BytesIO(copy)) as opened:  # reads the header
         return max(opened.size) >= min(THUMBNAIL_PX, max(width, height))
 
 
 def webp_uri(picture: PillowImage.Image) -> str:
-    """A picture as a small, lossy ``data:`` URI, without metadata."""
+    """An image as a small, lossy ``data:`` URI, without metadata."""
     stream = io.BytesIO()
     picture.save(stream, "WEBP", quality=WEBP_QUALITY, method=4)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def png_uri(picture: PillowImage.Image) -> str:
-    """A picture as a ``data:`` URI that keeps every pixel: for what the tokenizer or the model drew."""
+    """An image as a lossless ``data:`` URI, for output of the tokenizer or the model."""
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

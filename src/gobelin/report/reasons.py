@@ -1,7 +1,8 @@
-"""One pass over all decisions: how often each rule decided, an example of each, and what is shown.
+"""One pass over all decisions: the number of decisions of each rule, an example of each, and samples for the page.
 
-Counted by Arrow, row group by row group; only the samples become objects. Samples are chosen by hash: a document by a
-salted hash of its id, a picture by its id, which is a hash already. So the same output folder shows the same examples.
+Arrow counts them, one row group at a time, and only the samples become objects. Samples are chosen by hash: a document
+by a salted hash of its id, an image by its id, which is a hash already. So the same output folder shows the same
+examples.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _KEY = ["stage", "unit", "action", "rule"]
 
 @dataclasses.dataclass(slots=True)
 class Reason:
-    """What one rule did to one unit in one stage."""
+    """The decisions of one rule on one unit in one stage."""
 
     stage: str
     unit: str
@@ -52,7 +53,7 @@ class Reason:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
-    """A decision that the report shows, with its subject."""
+    """A decision that the report may show, with its subject."""
 
     rank: str  # where it stands among those of its rule
     decision: DecisionRow
@@ -60,7 +61,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decisions:
-    """All that the report takes from the decisions."""
+    """The data that the report takes from decisions."""
 
     reasons: list[Reason]
     documents: dict[str, list[Choice]]  # dropped or failed after extraction, by rule
@@ -69,12 +70,12 @@ class Decisions:
 
 
 def rank_of(doc_id: str) -> str:
-    """A document's place in the lot that chooses examples."""
+    """A document's rank for choosing examples: a salted hash of its id."""
     return hashlib.blake2b(doc_id.encode(), digest_size=8, salt=b"report").hexdigest()
 
 
 def read_decisions(output: str, done: Container[str]) -> Decisions:
-    """Counts and samples over the decisions of the stages that are done; others may hold what an older run left."""
+    """Counts and samples of the decisions of finished stages. Other stages may have decisions of an older run."""
     reasons: dict[tuple[str, ...], Reason] = {}
     documents: dict[str, list[Choice]] = {}
     images: dict[str, list[Choice]] = {}
@@ -140,7 +141,7 @@ def _images(table: pa.Table) -> Iterator[tuple[str, Choice]]:
 
 
 def _keep(held: dict[str, list[Choice]], found: Iterable[tuple[str, Choice]]) -> None:
-    """Adds choices, each subject once a rule, and keeps the first ``SAMPLES`` of each rule."""
+    """Adds choices, with each subject once per rule, and keeps the first ``SAMPLES`` of each rule."""
     added: dict[str, list[Choice]] = {}
     for rule, choice in found:
         added.setdefault(rule, []).append(choice)
@@ -154,10 +155,10 @@ def _keep(held: dict[str, list[Choice]], found: Iterable[tuple[str, Choice]]) ->
 def spread(
     choices: dict[str, list[Choice]], limit: int, excluded: set[str], subject: Literal["doc_id", "image_id"]
 ) -> list[DecisionRow]:
-    """Decisions to show, spread over the rules: one of each rule, then a second one of each, and so on.
+    """Decisions to show, from the rules in turn: one of each rule, then a second one of each, and so on.
 
     Args:
-        excluded: subjects that are not to be shown.
+        excluded: subjects that must not be shown.
         subject: the column of the decision that names its subject; each subject is shown once.
     """
     taken: set[str | None] = set(excluded)

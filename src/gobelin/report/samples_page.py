@@ -1,5 +1,5 @@
-"""The samples of a model as one page, HTML or Markdown, beside their pictures. What the model wrote is escaped; nothing
-is remote."""
+"""The samples of a model as one page, HTML or Markdown, beside their images. The model's text is escaped, and nothing
+is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEAD = (
 
 
 def samples_page(samples: dict[str, Any], name: str, seed: int, sampling: SamplingConfig) -> str:
-    """The samples as one HTML page beside their pictures."""
+    """The samples as one HTML page, beside their images."""
     parts = [
         f"{_HEAD}<title>Samples</title><h1>Samples of the model</h1>"
         f"<p class=g>Recipe {html.escape(name)}, seed {seed}, temperature {sampling.temperature}, "
@@ -61,10 +61,10 @@ def samples_page(samples: dict[str, Any], name: str, seed: int, sampling: Sampli
 
 
 def prompt_page(made: dict[str, Any]) -> str:
-    """What a model made of a prompt as one HTML page beside its pictures.
+    """The samples for a prompt as one HTML page, beside their images.
 
     Args:
-        made: as ``samples.json`` has it.
+        made: the values of ``samples.json``.
     """
     sections = []
     kind = " class=card" if made["make"] == "picture" else ""
@@ -92,7 +92,7 @@ def _prompt_item(item: dict[str, Any]) -> str:
 
 
 def prompt_markdown(made: dict[str, Any]) -> str:
-    """The same as Markdown. Signs that Markdown would read are escaped, but for the fences of code."""
+    """The samples for a prompt as Markdown. Markdown characters are escaped, except for fences of code."""
     lines = ["# Samples of a prompt", "", prose(_settings(made)), ""]
     for note in made["notes"]:
         lines += [prose(note), ""]
@@ -109,8 +109,8 @@ def prompt_markdown(made: dict[str, Any]) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    """A text as blocks of Markdown that read as the text does: what stands between fences is code, the rest is words. A
-    fence that the model never closed ends with the text."""
+    """A text as Markdown blocks that show the same text: code between fences, words elsewhere. A fence that the model
+    never closed ends with the text."""
     blocks: list[str] = []
     last = 0
     for found in _FENCED.finditer(text):

@@ -1,6 +1,6 @@
-"""Charts of a score and the thresholds on it: a histogram, and what each rule would keep, on one axis.
+"""Charts of a score and its thresholds: a histogram, and the share that each rule would keep, on one axis.
 
-Each bar and line carries its numbers as a tooltip.
+Each bar and line has its numbers as a tooltip.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CUT_RATIO = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mark:
-    """A threshold: a vertical line with its words. ``keeps_above``: values to the right of it pass."""
+    """A threshold: a vertical line with its label. ``keeps_above``: values to the right of it pass."""
 
     value: float
     label: str
@@ -52,10 +52,10 @@ class Mark:
 
 
 def histogram_chart(histogram: Histogram, marks: Sequence[Mark], unit: str, noun: str) -> Markup:
-    """Bars of what passed and failed, and a line at each threshold.
+    """Bars of passed and failed values, and a line at each threshold.
 
     Args:
-        noun: what is counted, plural.
+        noun: name of the counted units, plural.
     """
     bars = histogram.bars([mark.value for mark in marks])
     if not bars:
@@ -84,7 +84,11 @@ def _bar(
     whole: bool,
     edges: Sequence[float],
 ) -> list[Markup]:
-    """Args: edges: where the lines of thresholds stand, which the number of a bar that is cut keeps clear of."""
+    """A bar with its number.
+
+    Args:
+        edges: x positions of the lines of thresholds, which the number of a cut bar must not touch.
+    """
     if not bar.total:
         return []
     gap = 1 if right - left > 3 else 0
@@ -119,7 +123,7 @@ def _bar(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Label:
-    """The words of a threshold: ``x`` is their ``start`` or ``end``; ``lane`` counts lines of words upwards."""
+    """The label of a threshold: ``x`` is its ``start`` or ``end``; ``lane`` counts lines of labels upwards."""
 
     words: str
     x: float
@@ -128,8 +132,8 @@ class _Label:
 
 
 def _labels(marks: Sequence[Mark], edges: Sequence[float]) -> list[_Label]:
-    """Places of the words beside their edges, none over another: on the side that a threshold keeps where there is
-    room, of two close ones on the outer sides."""
+    """Positions of the labels beside their edges, without overlap: on the side that a threshold keeps if there is room;
+    for two close ones, on the outer sides."""
     words = [f"keep {'≥' if mark.keeps_above else '≤'} {mark.label}" for mark in marks]
     widths = [CHAR_WIDTH * len(each) for each in words]
     is_narrow = len(edges) == 2 and abs(edges[1] - edges[0]) < sum(widths) + 8
@@ -156,7 +160,7 @@ def _labels(marks: Sequence[Mark], edges: Sequence[float]) -> list[_Label]:
 
 
 def _marks(labels: Sequence[_Label], edges: Sequence[float], top: float) -> list[Markup]:
-    """A line at each edge, and then all words."""
+    """A line at each edge, and then all labels."""
     line = Markup('<line class="threshold" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>')
     lines = [line.format(x, top - 12 - LANE * label.lane, HEIGHT - BOTTOM) for label, x in zip(labels, edges)]
     texts = [
@@ -166,7 +170,7 @@ def _marks(labels: Sequence[_Label], edges: Sequence[float], top: float) -> list
 
 
 def kept_chart(histogram: Histogram, marks: Sequence[Mark], unit: str) -> Markup:
-    """What each rule by itself would keep, against its threshold, on the axis of ``histogram_chart``."""
+    """The share that each rule alone would keep, against its threshold, on the axis of ``histogram_chart``."""
     bars = histogram.bars([mark.value for mark in marks])
     if not bars or not marks:
         return Markup("")
@@ -196,7 +200,7 @@ def kept_chart(histogram: Histogram, marks: Sequence[Mark], unit: str) -> Markup
 
 
 def _kept_now(kept: float, keeps_above: bool, x: float, y: float, with_words: bool) -> list[Markup]:
-    """A dot at what a rule keeps, and its words on the side that the curve leaves free."""
+    """A dot at the share that a rule keeps, with its label on the free side of the curve."""
     dot = Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(x, y)
     if not with_words:
         return [dot]
@@ -215,7 +219,7 @@ def _curve(
     scale_x: Scale,
     scale_y: Scale,
 ) -> Markup:
-    """The line of one rule, with what it keeps at each tick as its tooltip."""
+    """The line of one rule. Its tooltip has the share at each tick."""
     shift = -_shift(histogram) if mark.keeps_above else _shift(histogram)
     low, high = np.ceil(positions[0] - shift), np.floor(positions[-1] - shift)
     places = np.unique(np.round(np.linspace(low, high, CURVE_POINTS)))
@@ -233,7 +237,7 @@ def _curve(
 
 
 def _spread(histogram: Histogram, bars: Sequence[Bar], marks: Sequence[Mark]) -> tuple[np.ndarray, Scale, list[float]]:
-    """Positions of the edges of the bars, the scale from positions to places, and the places of the thresholds."""
+    """Positions of the edges of the bars, the scale from positions to x, and the x of the thresholds."""
     shift = _shift(histogram)
     positions = histogram.position(np.array([bar.low for bar in bars] + [bars[-1].high])) - shift
     scale_x = linear(positions[0], positions[-1], LEFT, WIDTH - RIGHT)
@@ -243,7 +247,8 @@ def _spread(histogram: Histogram, bars: Sequence[Bar], marks: Sequence[Mark]) ->
 
 
 def _shift(histogram: Histogram) -> float:
-    """A whole number stands in the middle of its bar, and a threshold at the edge of the bar."""
+    """Half a cell for whole numbers, which are in the middle of their bars, while a threshold is at the edge of a
+    bar."""
     return 0.5 if histogram.kind == "count" else 0.0
 
 

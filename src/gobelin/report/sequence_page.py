@@ -1,7 +1,7 @@
-"""A token sequence as people can read it: as an HTML page with its pictures, and as lines on a terminal.
+"""A token sequence for people: as an HTML page with its images, and as lines on a terminal.
 
-Every word in it is the web's: on the page it is escaped and stands in ``<bdi>``, and nothing is remote; on a terminal
-whatever is not printable is written as its code.
+All words come from the web. On the page they are escaped and inside ``<bdi>``, and nothing is loaded from elsewhere. On
+a terminal, characters that are not printable are shown as their code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenRun:
-    """Neighbouring tokens of one kind: a special token, the words of a text, the codes of an image."""
+    """Adjacent tokens of one kind: a special token, the words of a text, or the codes of an image."""
 
     start: int  # place of the first one in the sequence
     stop: int
@@ -27,7 +27,7 @@ class TokenRun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SequenceView:
-    """A row of a token shard, taken apart."""
+    """A row of a token shard, split into runs of tokens."""
 
     title: str  # where it lies
     facts: tuple[tuple[str, str], ...]
@@ -54,12 +54,12 @@ def terminal_lines(view: SequenceView, width: int = 100) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """A text without anything that moves a cursor, turns a direction or hides."""
+    """A text without characters that move the cursor, change the direction or are invisible."""
     return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 
 def sequence_page(view: SequenceView) -> str:
-    """The page. Its pictures lie beside it."""
+    """The page. Its images are in files beside it."""
     facts = "".join(f"<tr><th>{html.escape(name)}<td>{_bdi(value)}" for name, value in view.facts)
     note = f"<p>No pictures: {_bdi(view.without_pictures)}</p>" if view.without_pictures else ""
     return (

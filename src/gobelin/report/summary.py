@@ -1,4 +1,4 @@
-"""The numbers behind the page as plain JSON values: what a program reads, without pictures and prose."""
+"""The numbers of the page as JSON values for programs, without images and prose."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One pass over all scores: a histogram for each score that a rule compares, and what lies nearest to each threshold.
+"""One pass over all scores: a histogram for each score that a rule compares, and the values nearest to each threshold.
 
-Scores are read by row group and column, as arrays, never as objects: about 300,000 nodes per second on one core. All
-documents and nodes are counted, even those that an earlier rule dropped. So the share beyond a threshold says what that
-rule alone would do.
+Scores are read as arrays, by row group and column: about 300,000 nodes per second on one core. All documents and nodes
+are counted, even those that an earlier rule dropped. So the share beyond a threshold is what that rule alone would
+drop.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Near:
 
 @dataclasses.dataclass(slots=True)
 class RuleSurvey:
-    """What one rule of the recipe meets."""
+    """The values that one rule of the recipe compares."""
 
     rule: Rule
     threshold: float
@@ -66,7 +66,7 @@ class ScoreSurvey:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Items:
-    """The documents, nodes and images that values belong to: parallel arrays."""
+    """The documents, nodes and images of values: parallel arrays."""
 
     doc_ids: np.ndarray  # object
     node_indexes: np.ndarray  # int
@@ -74,7 +74,7 @@ class _Items:
 
 
 def active_rules(select_recipe: dict[str, Any]) -> list[tuple[Rule, float]]:
-    """The rules of the table ``RULES`` that a recipe's section ``select`` switches on, with their thresholds."""
+    """The rules of the table ``RULES`` that the section ``select`` of a recipe switches on, with their thresholds."""
     found = []
     for rule in RULES:
         threshold = select_recipe[rule.section].get(rule.threshold)
@@ -90,9 +90,9 @@ def active_rules(select_recipe: dict[str, Any]) -> list[tuple[Rule, float]]:
 
 
 def with_thresholds(select_recipe: dict[str, Any], thresholds: dict[str, float]) -> dict[str, Any]:
-    """A recipe's section ``select`` with the numbers that its relative thresholds became, by name of their rule.
+    """The section ``select`` of a recipe, with relative thresholds replaced by their numbers, by name of the rule.
 
-    One of a stage that has not run stays what it is, and counts as no rule.
+    If their stage has not run, relative thresholds are unchanged and do not count as rules.
     """
     image = {**select_recipe["image"], **{name.partition(".")[2]: value for name, value in thresholds.items()}}
     return {**select_recipe, "image": image}
@@ -104,8 +104,8 @@ def survey_scores(
     """Histograms of all scores that the recipe compares, in the order of the rules.
 
     Args:
-        done: the stages whose data sets are those of this run. Without ``select`` nothing counts as left out of its
-            document; without ``score`` only what extraction tells is there.
+        done: the stages whose data sets belong to this run. Without ``select``, no node counts as dropped. Without
+        ``score``, only scores from extraction exist.
     """
     surveys: dict[tuple[str, str], ScoreSurvey] = {}
     for rule, threshold in active_rules(select_recipe):
@@ -135,7 +135,7 @@ def _observe(survey: ScoreSurvey, values: np.ndarray, items: _Items) -> None:
 
 
 def _passes(rule: Rule, values: Any, threshold: float) -> Any:
-    """The comparison of ``select`` itself, on an array; NaN does not pass."""
+    """The comparison of ``select``, on an array. NaN does not pass."""
     return passes(rule, values, threshold)
 
 
@@ -165,7 +165,7 @@ Observation = tuple[tuple[str, str], np.ndarray, _Items]
 
 
 def _observations(output: str, done: Container[str]) -> Iterator[Observation]:
-    """((section, score), values, what they belong to) for each row group of the scores and of the documents."""
+    """Yields ((section, score), values, their items) for each row group of the scores and of the documents."""
     judged = list_shards(join(output, "select", "decisions")) if "select" in done else []
     decisions = {name_of(path): path for path in judged}
     for path in list_shards(join(output, "score", "documents")) if "score" in done else []:
@@ -195,7 +195,7 @@ def _dropped_nodes(path: str) -> pa.Table:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Nodes:
-    """The nodes of a row group laid out one after the other."""
+    """The nodes of a row group, concatenated."""
 
     fields: pa.StructArray
     parents: np.ndarray  # row of each node
@@ -254,7 +254,7 @@ def _of_scores(table: pa.Table, dropped: pa.Table | None) -> Iterator[Observatio
 
 
 def _of_heads(nodes: _Nodes) -> dict[str, np.ndarray]:
-    """Scores of the recipe's own heads by name; NaN where a node has none."""
+    """Scores of the recipe's own heads by name; NaN for nodes without a score."""
     held = nodes.fields.field("heads")
     values = held.flatten()
     places = pc.list_parent_indices(held).to_numpy(zero_copy_only=False)

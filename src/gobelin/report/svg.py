@@ -1,7 +1,7 @@
-"""Pieces of charts as inline SVG; every word that enters one is escaped.
+"""Parts of charts as inline SVG. All words are escaped.
 
-Colours come from the page's style sheet (classes), so that a chart follows light and dark. A chart is 360 units wide
-and is shown at about that many pixels, so that its letters stay readable on a phone.
+Colours come from the page's style sheet (classes), so that a chart follows light and dark mode. A chart is 360 units
+wide and is shown at about 360 pixels, so that its text is readable on a phone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Scale = Callable[[float], float]
 
 
 def svg(parts: Sequence[Markup], title: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
-    """A whole chart; ``title`` is told to those who do not see it."""
+    """A whole chart. ``title`` is its text alternative for screen readers."""
     head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, height, title)
     return head + Markup("").join(parts) + Markup("</svg>")
 
 
 def linear(low: float, high: float, start: float, end: float) -> Scale:
-    """The scale that puts ``low`` at ``start`` and ``high`` at ``end``."""
+    """The scale that maps ``low`` to ``start`` and ``high`` to ``end``."""
     span = (high - low) or 1.0
     return lambda value: start + (value - low) / span * (end - start)
 
@@ -43,7 +43,7 @@ def rect(x: float, y: float, width: float, height: float, css: str) -> Markup:
 
 
 def text(x: float, y: float, words: str, css: str, anchor: str) -> Markup:
-    """Words; ``anchor`` says which end of them stands at ``x``: start, middle or end."""
+    """A text. ``anchor`` says which part of it is at ``x``: start, middle or end."""
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
         css, x, y, anchor, escape(words)
     )
@@ -52,7 +52,7 @@ def text(x: float, y: float, words: str, css: str, anchor: str) -> Markup:
 def x_axis(
     ticks: Sequence[tuple[float, str]], scale: Scale, title: str, width: int = WIDTH, height: int = HEIGHT
 ) -> list[Markup]:
-    """The line at the foot, its ticks as far as their words do not overlap, and what it measures."""
+    """The line at the bottom, its ticks, and its title. Leaves out tick labels that would overlap."""
     base = height - BOTTOM
     parts = [Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, width - RIGHT, base, base)]
     taken = -math.inf  # where the words of the tick before end
@@ -70,7 +70,7 @@ def x_axis(
 
 
 def y_axis(ticks: Sequence[float], scale: Scale, title: str, width: int = WIDTH) -> list[Markup]:
-    """Lines across with their numbers, and what they measure."""
+    """Horizontal lines with their numbers, and the title."""
     parts = [Markup('<text class="label" x="0" y="9">{}</text>').format(title)]
     for tick in ticks:
         y = scale(tick)
@@ -82,7 +82,7 @@ def y_axis(ticks: Sequence[float], scale: Scale, title: str, width: int = WIDTH)
 
 
 def ticks_in(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers in [low, high], about as many as ``most``."""
+    """About ``most`` round numbers in [low, high]."""
     span = (high - low) or 1.0
     rough = span / most
     power = 10 ** math.floor(math.log10(rough))

@@ -1,5 +1,5 @@
-"""An image tokenizer as one HTML page: what it is, what pictures keep, originals beside reconstructions. Nothing is
-remote, and pictures are pixels that were decoded and encoded anew."""
+"""An image tokenizer as one HTML page: its configuration, its quality, and originals beside reconstructions. Nothing is
+loaded from elsewhere. Images are decoded and encoded again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture as the tokenizer sees it, and as its tokens give it back."""
+    """An image as the tokenizer sees it, and its reconstruction."""
 
     original: np.ndarray  # uint8 H x W x 3
     decoded: np.ndarray
@@ -30,7 +30,7 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Look:
-    """How far a fit is."""
+    """The progress of a fit at one step."""
 
     step: int
     loss: float
@@ -41,13 +41,13 @@ class Look:
 
 
 def fit_page(title: str, steps: int, originals: Sequence[str], looks: Sequence[Look]) -> str:
-    """The page of a fit that goes on; a browser loads it again every ten seconds."""
+    """The page of a running fit. A browser reloads it every ten seconds."""
     table = f"<table><tr><th>steps<td>{looks[-1].step if looks else 0:,} of {steps:,}</table>"
     return _page(title, table + fit_section(originals, looks), refresh=True)
 
 
 def fit_section(originals: Sequence[str], looks: Sequence[Look]) -> str:
-    """What reconstructions were like as a tokenizer was fitted: one column per look, one row per picture."""
+    """Reconstructions during a fit: one column per step, one row per image."""
     if not looks:
         return ""
     rows = [
@@ -78,7 +78,7 @@ def tokenizer_page(sections: Mapping[str, str], fitted: str = "") -> str:
 
     Args:
         sections: ``tokenizer_section`` of each tokenizer, by the name of its codebook.
-        fitted: ``fit_section`` of the fit of the one that there is.
+        fitted: ``fit_section`` of the fit, if there is only one tokenizer.
     """
     names = list(sections)
     if len(names) == 1:
@@ -90,7 +90,7 @@ def tokenizer_section(
     codebooks: Sequence[Codebook], pictures: Sequence[Shown], quality: Quality | None,
     agreement: Mapping[str, Any] | None = None,
 ) -> str:  # fmt: skip
-    """What a tokenizer is, as HTML; without pictures where it has no decoder.
+    """The description of a tokenizer as HTML. Without a decoder, it has no images.
 
     Args:
         codebooks: one for each grid.
@@ -128,7 +128,7 @@ def _page(title: str, body: str, refresh: bool = False) -> str:
 
 
 def facts(codebooks: Sequence[Codebook]) -> list[tuple[str, str]]:
-    """What a tokenizer's codebook is, as names and values for people. ``codebooks``: one for each grid."""
+    """A tokenizer's properties as (name, value) pairs for people. ``codebooks``: one for each grid."""
     codebook = codebooks[0]
     bits = " or ".join(f"{each:,.0f}" for each in sorted({book.bits_per_image for book in codebooks}))
     what = (
@@ -149,7 +149,7 @@ def _grid(codebook: Codebook) -> str:
 
 
 def agreement_row(codebook: Codebook, agreement: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """How far a trunk in bfloat16 gives what one in float32 gives, as a name and a value; none where not known."""
+    """The agreement of bfloat16 with float32 as a (name, value) pair; empty if unknown."""
     if agreement is None:
         return []
     found, where = agreement["bfloat16"], f"{agreement['pictures']} pictures {agreement['of']}, {agreement['device']}"
@@ -159,14 +159,14 @@ def agreement_row(codebook: Codebook, agreement: Mapping[str, Any] | None) -> li
 
 
 def encoded_on(made: Mapping[str, Any]) -> str:
-    """On what codes were made, for people."""
+    """The device and precision that made the codes, for people."""
     halved = f"; halved {made['halved']} times, as memory was short" if made.get("halved") else ""
     name = f"{made['codebook']}: " if "codebook" in made else ""
     return f"{name}{made.get('device')}, {made.get('precision')}, {made.get('batch_size')} pictures at a time{halved}"
 
 
 def measured(codebook: Codebook, quality: Quality) -> list[tuple[str, str]]:
-    """What was measured on a sample, as names and values for people."""
+    """The quality on a sample, as (name, value) pairs for people."""
     rows = []
     if quality.num_images:
         rows.append(

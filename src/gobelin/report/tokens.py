@@ -1,8 +1,8 @@
-"""What the tokens are: how many of each kind, how long documents are, how evenly the codebook is used; and pictures
-beside what is left of them after the image tokenizer.
+"""Statistics of the tokens: their kinds, lengths of documents, use of the codebook; and images beside their
+reconstructions.
 
-Token columns are counted row group by row group. Decoding a dozen pictures needs torch; without it that part is left
-out and says so.
+Token columns are counted one row group at a time. Decoding images needs torch. Without it, the page says that
+reconstructions are missing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NUM_RECONSTRUCTIONS = 12
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens of all shards."""
+    """Counts of tokens in all shards."""
 
     num_documents: int
     num_text: int
@@ -56,7 +56,7 @@ class TokenCounts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CodebookUse:
-    """How often each code of a range of the vocabulary occurs, each distinct picture counted once."""
+    """How often each code of a range of the vocabulary occurs. Each distinct image counts once."""
 
     name: str
     counts: np.ndarray  # K, descending
@@ -72,14 +72,14 @@ class CodebookUse:
 
     @property
     def perplexity(self) -> float:
-        """Codes that would be in use if all were used alike, in [1, K]."""
+        """The perplexity of the distribution of codes, in [1, K]."""
         shares = self.counts[self.counts > 0] / self.counts.sum()
         return math.exp(-float((shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """A picture, the part that the tokenizer sees, and what the codes give back."""
+    """An image, the part that the tokenizer sees, and its reconstruction."""
 
     image_id: str
     original_uri: str
@@ -89,7 +89,7 @@ class Reconstruction:
 
 
 def count_tokens(folder: str) -> TokenCounts:
-    """Counts over ``tokenize/shards``, by the vocabulary beside them."""
+    """Counts over ``tokenize/shards``, with the vocabulary beside them."""
     vocabulary = Vocabulary.load(folder)
     offsets = [vocabulary.text_offset, vocabulary.image_offset]
     lengths = Histogram("log", 1)
@@ -127,7 +127,7 @@ def codebook_uses(folder: str, codebooks: Sequence[Codebook]) -> list[CodebookUs
 
 
 def reconstruct(output: str, recipe: Mapping[str, Any], withheld: set[str]) -> list[Reconstruction] | None:
-    """A few pictures of the corpus beside their reconstructions, first by id, as the tokenizer saw them. None where
+    """A few images of the corpus with their reconstructions, as the tokenizer saw them, with the smallest ids. None if
     torch is not installed.
 
     Args:
@@ -170,7 +170,7 @@ def reconstruct(output: str, recipe: Mapping[str, Any], withheld: set[str]) -> l
 
 
 def _decoded(tokenizers: ImageTokenizers, row: Row) -> tuple[np.ndarray, Resize]:
-    """What the tokens of an image give back, and how it was brought to its grid."""
+    """The reconstruction of an image from its tokens, and how it was resized to its grid."""
     index = row.get("codebook") or 0
     book = tokenizers.codebooks[index]
     tokens = image_latents(row["latents"], [book])[0] if book.is_continuous else np.array(row["codes"])
@@ -178,7 +178,7 @@ def _decoded(tokenizers: ImageTokenizers, row: Row) -> tuple[np.ndarray, Resize]
 
 
 def _first_tokens(folder: str, withheld: set[str]) -> dict[str, Any]:
-    """Rows of codes, or latents, of the pictures with the smallest ids; ids are hashes, so they are a random sample."""
+    """Rows of codes, or latents, of the images with the smallest ids. Ids are hashes, so they are a random sample."""
     held: dict[str, Any] = {}
     for path in list_shards(folder):
         for table in read_tables(path):
@@ -194,6 +194,6 @@ def _exact(pixels: np.ndarray) -> str:
 
 
 def _psnr_db(first: np.ndarray, second: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of uint8 pixels, dB; infinite where they are equal."""
+    """Peak signal-to-noise ratio of uint8 pixels in dB; infinite for equal images."""
     error = float(np.mean((first.astype(np.float64) - second) ** 2))
     return 10 * math.log10(255**2 / error) if error else math.inf

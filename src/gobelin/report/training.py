@@ -1,4 +1,4 @@
-"""How the model learned and what it draws: loss curves, the grounding gap, samples."""
+"""Training results: loss curves, the grounding gap, samples."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_WRITTEN = 6
 
 
 def curve(metrics: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(step, value) wherever a metric was written."""
+    """(step, value) of each line that has the metric."""
     return [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
 
 
 def read_samples(folder: str) -> dict[str, Any] | None:
-    """``samples.json`` with pictures as ``data:`` URIs in place of file names, cut to what is shown."""
+    """``samples.json`` with images as ``data:`` URIs in place of file names, limited to the samples on the page."""
     path = join(folder, "samples.json")
     if not exists(path):
         return None

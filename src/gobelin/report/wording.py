@@ -1,6 +1,6 @@
-"""What the report calls scores, rules and stages: one plain sentence for each, and numbers as people read them.
+"""The report's names of scores, rules and stages, one sentence for each, and formats of numbers.
 
-A rule or score without an entry here is shown under its own name, so a new one is never left out.
+A rule or score without an entry here is shown with its own name, so a new one is never left out.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def score_title(score: str) -> tuple[str, str]:
 
 
 def rule_meaning(rule: str, score: str | None = None) -> str:
-    """What a rule looks at or objects to, in words.
+    """The meaning of a rule in words.
 
     Args:
-        score: the score column that the rule compares, where it compares one.
+        score: the score column that the rule compares, if any.
     """
     if rule in RULE_MEANINGS:
         return RULE_MEANINGS[rule]
@@ -131,7 +131,7 @@ def rule_meaning(rule: str, score: str | None = None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number with at most four significant digits, thousands separated; a dash where there is none."""
+    """A number with at most four significant digits and thousands separators; a dash for None."""
     if value is None or math.isnan(value):
         return "–"
     if float(value).is_integer():
@@ -142,7 +142,7 @@ def number(value: float | None) -> str:
 
 
 def number_beside(value: float, threshold: float | None) -> str:
-    """A number with enough digits to differ from the threshold that it is shown beside."""
+    """A number with enough digits to differ from the threshold beside it."""
     for digits in range(4, 10):
         if threshold is None or value == threshold or f"{value:.{digits}g}" != f"{threshold:.{digits}g}":
             return number(value) if digits == 4 else f"{value:.{digits}g}"
@@ -150,7 +150,7 @@ def number_beside(value: float, threshold: float | None) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A rule's name that may be broken after its dots and underscores."""
+    """A rule's name that may be wrapped after its dots and underscores."""
     return Markup("<wbr>").join(re.findall(r"[^._]*[._]?", name))
 
 
@@ -163,7 +163,7 @@ def compact(value: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share in per cent; never 0 % for something, nor 100 % for less than all."""
+    """A percentage; never 0 % for a positive part, nor 100 % for less than all."""
     if not whole:
         return "–"
     share = 100 * part / whole
@@ -175,7 +175,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them."""
+    """A duration for people."""
     if seconds is None:
         return "–"
     if seconds < 120:
@@ -185,12 +185,12 @@ def duration(seconds: float | None) -> str:
 
 
 def count(number_of: int, noun: str) -> str:
-    """A number and what is counted: "1 picture", "2,000 pictures"."""
+    """A number and its unit: "1 picture", "2,000 pictures"."""
     return f"{number_of:,} {noun}" + ("" if number_of == 1 else "s")
 
 
 def file_size(num_bytes: float) -> str:
-    """Bytes in the unit that fits."""
+    """A number of bytes in a suitable unit."""
     for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if num_bytes >= limit:
             return f"{num_bytes / limit:.1f} {unit}"

@@ -1,4 +1,5 @@
-"""``gobelin ablate``: does the recipe's curation help? Models of equal cost on raw, curated, random and dropped."""
+"""``gobelin ablate``: measures whether the recipe's curation helps. Compares models of equal cost on raw, curated,
+random and dropped documents."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ USUAL_SEEDS = 5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be compared."""
+    """The settings of a comparison."""
 
     num_seeds: int = USUAL_SEEDS
     arms: tuple[Arm, ...] = ARMS
@@ -46,10 +47,10 @@ class Question:
 
 
 def ablate(output: str, question: Question, workers: int, screen: Screen, scratch: str | None = None) -> str:
-    """Trains and measures what is not there yet, writes results, their page and the report. Returns the page's address.
+    """Trains and measures missing models, and writes results, their page and the report. Returns the page's address.
 
     Raises:
-        UserError: the folder has not got as far as ``select``, or there is nothing to compare.
+        UserError: the stage ``select`` has not run, or there is nothing to compare.
     """
     if question.num_seeds < MIN_SEEDS:
         raise UserError(f"--seeds must be at least {MIN_SEEDS}: an interval needs two, got {question.num_seeds}")
@@ -99,10 +100,10 @@ def lines(output: str) -> list[str]:
 
 
 def _source(output: str, recipe: Recipe, supervisor: Supervisor, until: str) -> tuple[Source, Run]:
-    """An output folder that has got so far under this recipe.
+    """An output folder whose stages up to ``until`` are done with this recipe.
 
     Raises:
-        UserError: it has not.
+        UserError: they are not done.
     """
     held = read_json(join(output, RUN_NAME))
     if held is None:
@@ -115,7 +116,7 @@ def _source(output: str, recipe: Recipe, supervisor: Supervisor, until: str) -> 
 
 
 def _check(data: Data, arms: Sequence[Arm]) -> None:
-    """Raises UserError where an arm would be empty, or nothing is held out."""
+    """Raises UserError if an arm would be empty, or nothing is held out."""
     raw, curated = data.trainable()
     for arm in arms:
         choose(arm, raw, curated, 0)
@@ -134,7 +135,7 @@ def _runs(data: Data, folder: str, recipe: Recipe, question: Question) -> list[A
 
 
 def _train(runs: Sequence[ArmRun], workers: int, output: str, scratch: str | None, screen: Screen) -> None:
-    """Trains and measures what is not done; on a GPU one model at a time."""
+    """Trains and measures missing models. A GPU trains one model at a time."""
     waiting = [run for run in runs if not run.is_done]
     tasks = [Task(f"ablate-{run.name}", train_and_measure, (run,)) for run in waiting]
     config = runs[0].config
@@ -146,7 +147,7 @@ def _train(runs: Sequence[ArmRun], workers: int, output: str, scratch: str | Non
 
 
 def _results(data: Data, recipe: Recipe, question: Question, runs: Sequence[ArmRun]) -> dict[str, Any]:
-    """What ``ablation.json`` holds."""
+    """The content of ``ablation.json``."""
     found = {(run.arm, run.seed): run.read() for run in runs}
     config, targets = runs[0].config, data.targets()
     return {
@@ -166,7 +167,7 @@ def _results(data: Data, recipe: Recipe, question: Question, runs: Sequence[ArmR
 
 
 def _arm(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over seeds: only the random subset differs between them."""
+    """Means over seeds. Only the random subset differs between seeds."""
     names = ("documents", "tokens", "image_tokens", "skipped_batches")
     sizes = {name: sum(run[name] for run in runs) / len(runs) for name in names}
     training = {

@@ -1,4 +1,4 @@
-"""The corpora that are compared, as lists of document ids; pure functions of what was tokenized and a seed."""
+"""The compared corpora, as lists of document ids. They are pure functions of the tokenized documents and a seed."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def choose(arm: Arm, raw: Sizes, curated: Sizes, seed: int) -> Chosen:
 
     Args:
         raw: documents that may be trained on, as extracted.
-        curated: those of them that ``select`` kept, as it left them.
-        seed: of the random subset, which is another one for each seed.
+        curated: the subset that ``select`` kept, as it left them.
+        seed: of the random subset, which differs for each seed.
 
     Raises:
-        UserError: nothing is left for it.
+        UserError: the arm would be empty.
     """
     if arm == "raw":
         chosen = _chosen("raw", raw, raw)
@@ -83,7 +83,7 @@ def _chosen(corpus: Corpus, doc_ids: Mapping[str, Size], sizes: Sizes) -> Chosen
 
 
 def _some(raw: Sizes, num_tokens: int, seed: int) -> dict[str, Size]:
-    """Documents in an order drawn from the seed, until they have so many tokens."""
+    """Documents in a random order drawn from the seed, until they have ``num_tokens`` tokens."""
     found: dict[str, Size] = {}
     total = 0
     for doc_id in sorted(raw, key=lambda doc_id: hashlib.blake2b(f"{seed}\n{doc_id}".encode()).digest()):

@@ -1,11 +1,11 @@
-"""What an ablation compares, tokenized: documents as extracted, as select left them, and an independent set.
+"""The tokenized corpora of an ablation: documents as extracted, as select left them, and an independent set.
 
-    raw          all documents that reached ``select``, without a rule; personal data is replaced as the recipe says
+    raw          all documents that reached ``select``, without any rule; personal data is replaced as in the recipe
     curated      the corpus of the run
-    independent  documents of another output folder, without a rule, that are no copies of the run's
+    independent  documents of another output folder, without any rule, and without duplicates of the run's documents
     tokenizers   fitted once, on the raw documents that are not held out
 
-Everything lies in ``OUT/ablation/data-<key>``, each corpus as an output folder with only some of the stages.
+They are in ``OUT/ablation/data-<key>``. Each corpus is an output folder with only some of the stages.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MAX_PAIRS = 200
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """An output folder that has got as far as ``score``."""
+    """An output folder whose stage ``score`` is done."""
 
     output: str
     recipe: Recipe
@@ -64,7 +64,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Data:
-    """The folder of what is tokenized."""
+    """The folder of the tokenized corpora."""
 
     folder: str
 
@@ -97,18 +97,18 @@ class Data:
         return read_sizes(join(self.home(corpus), "tokenize", "index"))
 
     def targets(self) -> dict[str, dict[str, Any]]:
-        """For each held-out set: the corpus that it is read from, the ids of its documents, and its pairs."""
+        """For each held-out set: its corpus, the ids of its documents, and its pairs."""
         found: dict[str, dict[str, Any]] = read_json(join(self.folder, TARGETS))
         return found
 
 
 def without_rules(select: SelectConfig) -> SelectConfig:
-    """A select section that leaves nothing out. Personal data is replaced as before: that is no question of quality."""
+    """A select section that drops nothing. Personal data is still replaced, because that is no question of quality."""
     return SelectConfig(text=TextRules(max_site_count=None), pii=select.pii, unscored_for_safety="keep")
 
 
 def data_key(source: Source, independent: Source | None) -> str:
-    """Digest of all that the tokenized corpora depend on."""
+    """Digest of everything that determines the tokenized corpora."""
     keys, train = stage_keys(source.recipe, source.archives), source.recipe.train
     other = None if independent is None else stage_keys(independent.recipe, independent.archives)["score"]
     given = None if train.held_out is None else HeldOut.load(train.held_out).fingerprint
@@ -123,7 +123,7 @@ def make_corpora(
     workers: int,
     say: Callable[[str], None],
 ) -> None:
-    """Selects without rules, fixes what is held out, fits the tokenizers and tokenizes; what is there stays."""
+    """Selects without rules, fixes the held-out documents, fits the tokenizers and tokenizes. Skips finished steps."""
     raw_recipe = dataclasses.replace(source.recipe, select=without_rules(source.recipe.select))
     raw = _context(data, "raw", raw_recipe, source, supervisor, workers)
     say("ablate: all documents that reached select, without its rules")
@@ -163,7 +163,7 @@ def make_corpora(
 def _context(
     data: Data, name: str, recipe: Recipe, source: Source, supervisor: Supervisor, workers: int, *also: str
 ) -> Context:
-    """What stages of a corpus need; those before, and ``also``, are the source's."""
+    """The context for the stages of a corpus. Earlier stages, and those in ``also``, come from the source."""
     homes = dict.fromkeys(("extract", "score", *also), source.output)
     keys = stage_keys(recipe, source.archives)
     return Context(data.home(name), recipe, source.archives, supervisor, workers, keys, homes)
@@ -186,7 +186,7 @@ def _num_images(context: Context) -> int:
 
 
 def _without_held_out(context: Context, corpus: str, held_out: HeldOut) -> dict[str, Any]:
-    """Writes a corpus without what is held out, in as many shards."""
+    """Writes a corpus without held-out documents, in the same number of shards."""
     apart = {*held_out.documents, *held_out.left_out}
     target, num_shards = context.folder("select").data("documents"), context.recipe.num_shards
     for index in range(num_shards):
@@ -197,7 +197,7 @@ def _without_held_out(context: Context, corpus: str, held_out: HeldOut) -> dict[
 
 
 def _fix_targets(data: Data, corpus: str, has_independent: bool) -> None:
-    """Writes which documents and pairs models are measured on. Runs in a process of its own."""
+    """Writes the documents and pairs that models are measured on. Runs in a process of its own."""
     from gobelin.train.pairs import held_out_pairs
     from gobelin.train.shards import TokenCorpus, documents_among
 
@@ -225,8 +225,8 @@ def _fix_targets(data: Data, corpus: str, has_independent: bool) -> None:
 
 
 def _unknown(data: Data, corpus: str) -> list[str]:
-    """Independent documents that are no copies of the run's: another address, and less than half of their pictures and
-    long texts in common."""
+    """Independent documents that do not duplicate the run's: their address differs, and they share less than half of
+    their images and long texts."""
     known: set[int] = set()
     for row in read_folder(corpus, _OF_DOCUMENTS):
         known.update((_hash(row["doc_id"]), *_marks(row)))
@@ -245,7 +245,7 @@ _OF_DOCUMENTS = ["doc_id", "nodes.list.element.text", "nodes.list.element.image_
 
 
 def _marks(row: Mapping[str, Any]) -> list[int]:
-    """Hashes of the pictures and long texts of a document."""
+    """Hashes of the images and long texts of a document."""
     images = [node["image_id"] for node in row["nodes"] if node["image_id"]]
     return [
         *map(_hash, images),

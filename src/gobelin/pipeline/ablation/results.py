@@ -1,4 +1,4 @@
-"""Results of runs -> paired differences of arms, with 95 % intervals of Student's t over seeds."""
+"""Paired differences between arms, with 95 % intervals of Student's t over seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Verdict = Literal["better", "worse", "inconclusive"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean over seeds of arm minus the other, of the same seed."""
+    """The mean over seeds of one arm minus another arm with the same seed."""
 
     arm: Arm
     against: Arm
@@ -47,7 +47,7 @@ class Difference:
 
 
 def paired_interval(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and ends of its 95 % interval, mean +- t s / sqrt(n) with n - 1 degrees of freedom; n is at least 2."""
+    """(mean, low, high) of the 95 % interval, mean +- t s / sqrt(n) with n - 1 degrees of freedom; n is at least 2."""
     values = np.asarray(differences, np.float64)
     mean, num = float(values.mean()), len(values)
     half = float(stdtrit(num - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1)) / math.sqrt(num)
@@ -55,7 +55,7 @@ def paired_interval(differences: Sequence[float]) -> tuple[float, float, float]:
 
 
 def difference(arm: Arm, against: Arm, pairs: Sequence[tuple[float, float]], is_loss: bool) -> Difference:
-    """The difference between two arms, from their values under the same seeds. Inconclusive where the interval holds
+    """The difference between two arms, from their values with the same seeds. Inconclusive if the interval contains
     zero."""
     mean, low, high = paired_interval([one - other for one, other in pairs])
     verdict: Verdict = "inconclusive" if low <= 0 <= high else "better" if (mean < 0) == is_loss else "worse"
@@ -66,7 +66,7 @@ def compare(runs: Mapping[tuple[Arm, int], Mapping[str, Mapping[Metric, float | 
     """For each held-out set and metric that all runs have: means of the arms, and differences.
 
     Args:
-        runs: of each arm and seed, the metrics on each held-out set.
+        runs: metrics on each held-out set, by arm and seed.
     """
     arms = list(dict.fromkeys(arm for arm, _ in runs))
     seeds = sorted({seed for _, seed in runs})

@@ -1,4 +1,4 @@
-"""One run of an ablation: a model is trained on an arm's documents and measured on all held-out sets."""
+"""One run of an ablation: trains a model on an arm's documents and measures it on all held-out sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ chapters have more tokens than small models are trained on."""
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ArmRun:
-    """A model of an arm and a seed."""
+    """A model for an arm and a seed."""
 
     data: Data
     folder: str  # of all runs under these settings
@@ -37,7 +37,7 @@ class ArmRun:
 
     @property
     def result(self) -> str:
-        """Address of what was measured; it is there when the run is done."""
+        """Address of the measurements. The file exists when the run is done."""
         return join(self.folder, f"{self.name}.json")
 
     @property
@@ -50,13 +50,13 @@ class ArmRun:
 
 
 def settings_of_runs(config: TrainConfig) -> TrainConfig:
-    """How every model is trained: the same number of steps, the last weights count, and one thread on the CPU, so that
-    results do not depend on how many models are trained at a time."""
+    """The common training settings: the same number of steps, the last weights, and one thread on the CPU, so that
+    results do not depend on how many models are trained at the same time."""
     return dataclasses.replace(config, epochs=None, patience=None, mixture={}, threads=1, tensorboard=False)
 
 
 def train_and_measure(run: ArmRun) -> None:
-    """Trains, or goes on with, the model; measures it; keeps the numbers and deletes the model."""
+    """Trains the model, or resumes its training; measures it; stores the numbers and deletes the model."""
     from gobelin.train.compute import autocast
     from gobelin.train.evaluate import grounding_gap, losses_of
     from gobelin.train.model import load_model

@@ -1,4 +1,4 @@
-"""What the page of ``gobelin browse`` may ask, one method per question: JSON in, JSON out."""
+"""The requests of the page of ``gobelin browse``, one method each: JSON in, JSON out."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ MAX_SAMPLE = 500
 
 
 class Answers:
-    """Questions about one run, or about two that are compared. ``runs[0]`` is the one whose thresholds are moved."""
+    """Answers requests about one run, or about two compared runs. ``runs[0]`` is the one whose thresholds are
+    changed."""
 
     def __init__(self, runs: list[Collection]) -> None:
         self.runs = runs
         self._writing = threading.Lock()
 
     def run_called(self, number: Any) -> Collection:
-        """The run of this number."""
+        """The run with this number."""
         if str(number) not in map(str, range(len(self.runs))):
             raise AskError(f"there is no run {number!r}")
         return self.runs[int(number)]
@@ -52,7 +53,7 @@ class Answers:
         return next((each for each in self.runs if each is not run), None)
 
     def on_start(self, given: JsonObject) -> JsonObject:
-        """What the page needs at once."""
+        """The data for the start of the page."""
         first = self.runs[0]
         nsfw = first.columns.score("image", "nsfw")
         return {
@@ -71,7 +72,7 @@ class Answers:
         }  # fmt: skip
 
     def on_judge(self, given: JsonObject) -> JsonObject:
-        """What changed thresholds do."""
+        """The effect of changed thresholds."""
         run, changes = self._of(given)
         return consequence(run, changes, given.get("held"))
 
@@ -80,7 +81,7 @@ class Answers:
         return histogram(self._of(given)[0], _text(given, "rule"))
 
     def on_near(self, given: JsonObject) -> JsonObject:
-        """What lies next to a threshold."""
+        """The items nearest to a threshold."""
         run, changes = self._of(given)
         rule, threshold = _text(given, "rule"), _number(given, "threshold")
         if threshold is None:
@@ -113,7 +114,7 @@ class Answers:
         return {"total": len(places), "rows": rows}
 
     def on_left_out(self, given: JsonObject) -> JsonObject:
-        """A page of what left before it had scores."""
+        """A page of units that were dropped before they had scores."""
         run, _ = self._of(given)
         rows, total, rules = left_out(
             run, _text(given, "text"), _text(given, "rule"), int(_number(given, "offset") or 0)
@@ -132,7 +133,7 @@ class Answers:
         return {"total": len(places), "rows": rows}
 
     def on_document(self, given: JsonObject) -> JsonObject:
-        """A document in full."""
+        """A document with all its data."""
         run, changes = self._of(given)
         found = details.document(run, _text(given, "doc_id"), changes)
         marks = [
@@ -147,7 +148,7 @@ class Answers:
         return {**found, "marks": marks, "elsewhere": elsewhere}
 
     def on_stored(self, given: JsonObject) -> JsonObject:
-        """The decisions that the stages wrote down."""
+        """The decisions that the stages recorded."""
         return {"rows": details.stored_decisions(self._of(given)[0], _text(given, "doc_id"))}
 
     def on_tokens(self, given: JsonObject) -> JsonObject:
@@ -175,7 +176,7 @@ class Answers:
         return {"total": len(found), "subject": subject, "groups": groups}
 
     def on_compare(self, given: JsonObject) -> JsonObject:
-        """How two runs differ."""
+        """The differences of two runs."""
         if len(self.runs) < 2:
             raise AskError("there is no second run to compare with")
         first, second = self.runs
@@ -201,7 +202,7 @@ class Answers:
         }
 
     def on_mark(self, given: JsonObject) -> JsonObject:
-        """Keeps a verdict or a note. Without both, the mark is deleted."""
+        """Stores a verdict or a note. Without both, deletes the mark."""
         run, _ = self._of(given)
         node, verdict, note = given.get("node_index"), given.get("verdict", ""), _text(given, "note")
         if verdict not in ("right", "wrong", "") or not (node is None or type(node) is int) or len(note) > MAX_NOTE:
@@ -223,8 +224,8 @@ class Answers:
         return {"marks": len(marks), "file": join(run.output, FILE_NAME)}
 
     def on_audit(self, given: JsonObject) -> JsonObject:
-        """A sample of what each rule decided, by seed, and what was said of it. The recipe's thresholds count, not
-        those that are being tried: an audit is of what the run did."""
+        """A random sample of each rule's decisions, by seed, with their marks. Uses the recipe's thresholds, not
+        changed ones, because an audit judges what the run did."""
         run, _ = self._of(given)
         seed, size = int(_number(given, "seed") or 0), int(_number(given, "size") or 20)
         if not (0 <= seed < 1 << 32 and 1 <= size <= MAX_SAMPLE):
@@ -271,13 +272,13 @@ class Answers:
 
 
 def _names(runs: list[Collection]) -> list[str]:
-    """What runs are called on the page: their folders' names, or their addresses where those are alike."""
+    """Names of runs on the page: their folders' names, or their addresses if the names are equal."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [run.output for run in runs]
 
 
 def _decided(run: Collection) -> list[tuple[str, str, Any]]:
-    """(subject, rule, places) of all that the recipe decided; documents that stay first."""
+    """(subject, rule, places) of all decisions under the recipe; kept documents come first."""
     base = run.base
     found: list[tuple[str, str, Any]] = [("document", KEPT, np.flatnonzero(base.is_kept))]
     for subject, codes in (("document", base.documents), ("text", base.texts), ("image", base.images)):

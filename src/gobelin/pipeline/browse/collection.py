@@ -1,4 +1,4 @@
-"""A run in memory, for ``gobelin browse``: its columns, what any thresholds decide, and what a search finds."""
+"""A run in memory, for ``gobelin browse``: its columns, decisions under changed thresholds, and searches."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ JsonObject = dict[str, Any]
 
 
 class AskError(UserError):
-    """What was asked for cannot be answered; the message says why."""
+    """A request cannot be answered. The message has the reason."""
 
 
 class Collection:
     """One output folder.
 
     Attributes:
-        recipe: the folder's, its thresholds numbers.
+        recipe: of the folder, with numbers in place of relative thresholds.
         columns: of its documents.
-        base: what the recipe decides.
+        base: decisions under the recipe.
         selection: key of the stage ``select``.
     """
 
     def __init__(self, output: str, say: Callable[[str], None] = lambda line: None) -> None:
-        """Reads the scores; says how far it is.
+        """Reads the scores and reports progress.
 
         Raises:
-            AskError: it is no run's, or the stages extract and score have not run.
+            AskError: it is not the folder of a run, or the stages extract and score have not run.
         """
         self.output = output
         self.name = name_of(output)
@@ -93,14 +93,15 @@ class Collection:
         self.base = self.judged({})
 
     def changed(self, changes: Changes) -> Recipe:
-        """The recipe with other thresholds. Raises ``AskError`` at an unknown rule, ``RecipeError`` at a bad value."""
+        """The recipe with other thresholds. Raises ``AskError`` for an unknown rule, ``RecipeError`` for a bad
+        value."""
         unknown = changes.keys() - self.rules.keys()
         if unknown:
             raise AskError(f"no rule with a threshold is called {sorted(unknown)[0]!r}")
         return change(self.recipe, tuple(settings(changes))) if changes else self.recipe
 
     def judged(self, changes: Changes, held: str | None = None) -> Judged:
-        """What the thresholds decide, kept for the last few that were asked for."""
+        """The decisions under changed thresholds. Caches the last few results."""
         key = json.dumps(changes, sort_keys=True)
         with self._lock:
             if key not in self._judged:
@@ -112,7 +113,7 @@ class Collection:
             return self._judged[key]
 
     def not_run(self, changes: Changes, held: str | None) -> int:
-        """How many texts or pictures reach the rule ``held`` and have no score for it."""
+        """The number of texts or images that reach the rule ``held`` and have no score for it."""
         rule = self.rules.get(held or "")
         if rule is None:
             return 0
@@ -133,7 +134,7 @@ class Collection:
         return f"{self.meaning(rule)}, {'at least' if found.keeps_above else 'at most'} {wording.number(threshold)}"
 
     def rule_called(self, name: str) -> Rule:
-        """The rule of this name. Raises ``AskError``: none with a threshold has it."""
+        """The rule of this name. Raises ``AskError`` unless it has a threshold."""
         if name not in self.rules:
             raise AskError(f"no rule with a threshold is called {name!r}")
         return self.rules[name]
@@ -144,12 +145,12 @@ class Collection:
         return as_bools(pc.is_in(ids, value_set=own))
 
     def on_sites(self, site: str) -> Bools:
-        """Which documents are of a host with these letters in its name."""
+        """Which documents have a host whose name contains ``site``."""
         is_it = as_bools(pc.match_substring(self._sites, site, ignore_case=True))
         return np.append(is_it, False)[self._site_codes]
 
     def search(self, text: str, in_text: bool) -> Bools:
-        """Documents with these letters in their id, URL or title; ``in_text``: or in what they say."""
+        """Documents whose id, URL or title contains ``text``; with ``in_text``, also those whose content does."""
         key = f"{in_text}{text}"
         if key not in self._searches:
             columns = self.columns
@@ -164,7 +165,7 @@ class Collection:
         return self._searches[key]
 
     def _say(self, text: str) -> Bools:
-        """Documents in one of whose texts, captions or alternative texts these words stand. Reads all of them."""
+        """Documents with a text, caption or alternative text that contains these words. Reads all documents."""
         found = np.zeros(len(self.columns.ids), bool)
         for path in list_shards(join(self.output, "extract", "documents")):
             names = ["text", "caption", "alt"]
@@ -192,17 +193,17 @@ class Collection:
         return [row["values"] for row in sorted(counted, key=lambda row: (-row["counts"], row["values"]))]
 
     def is_unsafe(self, images: Any) -> Bools:
-        """Which pictures (their places) are to be blurred."""
+        """Which images (by their places) must be blurred."""
         limit = self.recipe.select.image.max_nsfw
         found: Bools = self.columns.score("image", "nsfw")[images] > (UNSAFE if limit is None else limit)
         return found
 
 
 def settings(changes: Changes) -> list[str]:
-    """Changes as ``--set`` takes them."""
+    """Changes in the syntax of ``--set``."""
     return [f"select.{rule}={json.dumps(value)}" for rule, value in sorted(changes.items())]
 
 
 def as_bools(values: Any) -> Bools:
-    """Truth values of Arrow's; null counts as false."""
+    """Arrow's booleans as a NumPy array; null becomes false."""
     return np.array(pc.fill_null(values, False))

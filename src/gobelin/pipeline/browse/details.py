@@ -1,7 +1,7 @@
-"""One document or picture in full, for ``gobelin browse``: its page, its nodes with what was decided, its tokens.
+"""One document or image in detail, for ``gobelin browse``: its page, its nodes with their decisions, its tokens.
 
-Nothing of the web reaches the browser as it came: texts travel as JSON and are set as text, pictures are decoded here
-and encoded anew with known faces blurred, and a page is shown as its source, or stripped of all that loads or runs.
+No content of the web reaches the browser unchanged. Texts are sent as JSON and inserted as text. Images are decoded and
+encoded again, with known faces blurred. A page is shown as its source, or without everything that loads or runs.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _LOADING = (
 
 
 def document(collection: Collection, doc_id: str, changes: Changes) -> JsonObject:
-    """A document with every node, what the thresholds say of each, its decisions and its tokens."""
+    """A document with every node, the decisions under changed thresholds, the stored decisions and its tokens."""
     place = collection.places.get(doc_id)
     if place is None:
         raise AskError(f"the run has no document {doc_id!r} with scores")
@@ -122,7 +122,7 @@ def _nodes(
 
 
 def _structure(node: NodeRow) -> JsonObject:
-    """The language of code; the cells of a table, and how many rows are its head."""
+    """The language of code; the cells of a table, and its number of header rows."""
     if node["role"] == Role.TABLE:
         return {"table": table_cells(shown_text(node["text"])), "header_rows": head_of(node)}
     return {"code_language": node.get("code_language") or ""}
@@ -143,7 +143,7 @@ def _row(output: str, data_set: tuple[str, str], doc_id: str) -> Any:
 
 
 def stored_decisions(collection: Collection, doc_id: str) -> list[JsonObject]:
-    """What the stages wrote down about a document, stage after stage."""
+    """The decisions of all stages on a document, by stage."""
     names = ("stage", "unit", "action", "rule", "node_index", "value", "threshold", "detail")
     return [
         {**{name: row[name] for name in names}, "detail": shown_text(row["detail"])}
@@ -153,7 +153,7 @@ def stored_decisions(collection: Collection, doc_id: str) -> list[JsonObject]:
 
 
 def tokens(collection: Collection, doc_id: str) -> JsonObject:
-    """A document's tokens in pieces: the text of each stretch of text tokens, special tokens by name, pictures."""
+    """A document's tokens in runs: the text of text tokens, names of special tokens, images."""
     folder = join(collection.output, "tokenize")
     if collection.run["stages"].get("tokenize", {}).get("status") != "done":
         return {"pieces": [], "why": "The stage tokenize has not run."}
@@ -199,7 +199,7 @@ def _tokenizer(folder: str) -> tuple[Any, Any]:
 
 
 def source(collection: Collection, doc_id: str) -> str:
-    """The page as archived, as text. Raises ``AskError``: its archive is not where it was, or has changed."""
+    """The source of the archived page, as text. Raises ``AskError`` if its archive was moved or has changed."""
     row: DocumentRow = _row(collection.output, ("extract", "documents"), doc_id)
     path, _, member = row["warc_file"].partition("!")
     if not exists(path):
@@ -213,7 +213,7 @@ def source(collection: Collection, doc_id: str) -> str:
 
 
 def rendered(text: str) -> bytes:
-    """A page without anything that loads, runs or leads away; its layout and inline styles stay."""
+    """A page without anything that loads, runs or navigates. Layout and inline styles remain."""
     try:  # as bytes: lxml takes no text that says its encoding, as XHTML does
         tree = lxml.html.document_fromstring(text.encode(errors="replace"), lxml.html.HTMLParser(encoding="utf-8"))
     except etree.ParserError:
@@ -229,7 +229,8 @@ def rendered(text: str) -> bytes:
 
 
 def picture(collection: Collection, image_id: str, side: int) -> bytes | None:
-    """A picture as WebP, at most ``side`` pixels long, known faces blurred. None: it is not stored or not decodable."""
+    """An image as WebP, with the longer side at most ``side`` pixels and known faces blurred. None if it is not stored
+    or cannot be decoded."""
     side = THUMBNAIL_PX if side <= THUMBNAIL_PX else MAX_SIDE_PX
     return _picture(collection.output, image_id, side)
 
@@ -252,7 +253,7 @@ def _picture(output: str, image_id: str, side: int) -> bytes | None:
 
 
 def texts_of(collection: Collection, places: list[int]) -> dict[int, JsonObject]:
-    """Texts by their places among all texts: each with its document, its index there, and what it says."""
+    """Texts by their places among all texts, each with its document, its index there, and its content."""
     columns = collection.columns
     nodes = columns.text_nodes[places]
     index = columns.place_in_document(nodes)

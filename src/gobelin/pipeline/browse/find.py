@@ -1,4 +1,4 @@
-"""Finding documents and pictures, for ``gobelin browse``: searched, filtered, sorted, and in groups of duplicates."""
+"""Searches, filters, sorts and groups documents and images, for ``gobelin browse``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gobelin.transforms.selection.columns.judged import STAYS, Judged
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """Which documents or pictures are wanted, in which order."""
+    """A selection of documents or images, and their order."""
 
     view: str = "all"  # all | kept | dropped | coming | going | only_here | only_there
     text: str = ""
@@ -37,7 +37,7 @@ class Query:
 
 
 def find_documents(run: Collection, query: Query, changes: Changes, other: Collection | None = None) -> tuple[Any, Any]:
-    """Places (M,) of the documents that a query wants, in its order, and the values that it is sorted by."""
+    """Places (M,) of the documents of a query, in its order, and the values that they are sorted by."""
     judged = run.judged(changes)
     wanted = _wanted(run, query, judged, other)
     if query.rule:
@@ -46,7 +46,7 @@ def find_documents(run: Collection, query: Query, changes: Changes, other: Colle
 
 
 def find_pictures(run: Collection, query: Query, changes: Changes, other: Collection | None = None) -> tuple[Any, Any]:
-    """The same of pictures in their places: of one that stands in several, the first by the query's order."""
+    """The same for places of images. For an image with several places, the first in the query's order."""
     judged, columns = run.judged(changes), run.columns
     plain = dataclasses.replace(query, view="all", rule="")
     of = columns.of_document[columns.image_nodes]
@@ -92,7 +92,7 @@ def _in_view(run: Collection, view: str, judged: Judged, other: Collection | Non
 
 
 def _broke(run: Collection, rule: str, judged: Judged) -> Bools:
-    """Documents that a rule dropped, or of whose texts or pictures it dropped one."""
+    """Documents that a rule dropped, or that have a text or image that it dropped."""
     columns = run.columns
     found: Bools = judged.documents == judged.code("document", rule)
     for subject, nodes in (("text", columns.text_nodes), ("image", columns.image_nodes)):
@@ -136,7 +136,7 @@ def _score(run: Collection, subject: str, name: str, judged: Judged) -> npt.NDAr
 
 
 def sortable_scores(run: Collection, subject: str) -> dict[str, str]:
-    """Scores by which documents or pictures can be sorted, with their titles."""
+    """Scores by which documents or images can be sorted, with their titles."""
     names = {rule.score: rule.score for rule in run.rules.values() if rule.subject == subject and rule.score}
     if subject == "document":
         names.pop("assigned_ratio", None)
@@ -144,7 +144,8 @@ def sortable_scores(run: Collection, subject: str) -> dict[str, str]:
 
 
 def left_out(run: Collection, text: str, rule: str, offset: int) -> tuple[list[DecisionRow], int, list[str]]:
-    """Pages, pictures and records that left before they had scores: some of them, how many, and all their rules."""
+    """Pages, images and records that were dropped before they had scores: a page of them, their number, and all their
+    rules."""
     rows: list[DecisionRow] = []
     total, rules = 0, set()
     names = ["stage", "unit", "action", "rule", "url", "value", "threshold", "detail", "warc_file", "warc_offset"]
@@ -166,7 +167,7 @@ def left_out(run: Collection, text: str, rule: str, offset: int) -> tuple[list[D
 
 
 def clusters(run: Collection, kind: str) -> list[Any]:
-    """Groups of two or more, the largest first: places of documents, or, for ``images``, of one place per picture."""
+    """Groups of at least two, the largest first: places of documents, or, for ``images``, one place per image."""
     columns = run.columns
     if kind == "images":
         there = np.flatnonzero(columns.images >= 0)

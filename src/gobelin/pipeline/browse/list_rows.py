@@ -1,4 +1,4 @@
-"""Documents and pictures as the lists of ``gobelin browse`` show them."""
+"""Documents and images for the lists of ``gobelin browse``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gobelin.transforms.selection.columns.judged import STAYS, Judged
 
 
 def document_row(run: Collection, place: int, judged: Judged) -> JsonObject:
-    """A document as lists show it."""
+    """A document for a list."""
     columns, code = run.columns, int(judged.documents[place])
     begin, end = columns.image_ends[place], columns.image_ends[place + 1]
     images = np.arange(begin, end)[(columns.images[begin:end] >= 0)]
@@ -29,7 +29,7 @@ def document_row(run: Collection, place: int, judged: Judged) -> JsonObject:
 
 
 def picture_row(run: Collection, place: int, judged: Judged) -> JsonObject:
-    """A picture in its place as lists show it."""
+    """A place of an image for a list."""
     columns, code = run.columns, int(judged.images[place])
     node = columns.image_nodes[place]
     document = int(columns.of_document[node])

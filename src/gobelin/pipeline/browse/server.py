@@ -1,5 +1,5 @@
-"""The server behind ``gobelin browse``. What comes from the web is JSON, or pixels encoded anew, or a page in a sandbox
-without scripts."""
+"""The server behind ``gobelin browse``. It sends content from the web only as JSON, as pixels that were encoded again,
+or as a page in a sandbox without scripts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BrowseServer(LocalPage):
     """Serves one or two runs."""
 
     def __init__(self, answers: Answers, port: int = 0) -> None:
-        """``port`` 0: any that is free. Raises UserError where the port is taken."""
+        """``port`` 0: any free port. Raises UserError if the port is in use."""
         self.answers = answers
         super().__init__(_Handler, port)
 
@@ -111,7 +111,7 @@ class _Handler(LocalHandler):
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of NumPy, and dataclasses, as JSON takes them."""
+    """Converts numbers of NumPy, and dataclasses, to JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     if hasattr(value, "item"):

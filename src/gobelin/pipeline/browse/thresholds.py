@@ -1,4 +1,5 @@
-"""Thresholds, for ``gobelin browse``: what moving one does, which values a rule compares, and what lies next to it."""
+"""Thresholds, for ``gobelin browse``: the effect of a change, the values that a rule compares, and the nearest
+values."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from gobelin.transforms.selection.rules import Rule, threshold_of
 
 
 def consequence(run: Collection, changes: Changes, held: str | None) -> JsonObject:
-    """What changes would do, as numbers."""
+    """The effect of changes, as numbers."""
     begin = time.perf_counter()
     after = run.judged(changes, held)
     rows = []
@@ -44,7 +45,7 @@ def consequence(run: Collection, changes: Changes, held: str | None) -> JsonObje
 
 
 def described_rules(run: Collection) -> list[JsonObject]:
-    """Every rule that has a threshold, with what it compares."""
+    """Every rule with a threshold, and what it compares."""
     found = []
     for rule in run.rules.values():
         if rule.score is None:
@@ -63,7 +64,7 @@ def described_rules(run: Collection) -> list[JsonObject]:
 
 
 def histogram(run: Collection, name: str) -> JsonObject:
-    """The values that a rule compares, under the recipe: bars edge to edge, and their range."""
+    """The values that a rule compares, with the recipe: adjacent bars, and their range."""
     rule = run.rule_called(name)
     values = _values_of(run, rule, run.base)
     assert rule.score is not None
@@ -80,7 +81,7 @@ def histogram(run: Collection, name: str) -> JsonObject:
 
 
 def nearest(run: Collection, name: str, threshold: float, num: int = 12) -> JsonObject:
-    """What lies nearest to a threshold on either side, places of one subject: the best aid to choosing it."""
+    """The items nearest to a threshold on either side, places of one subject. They help to choose the threshold."""
     rule = run.rule_called(name)
     values = _values_of(run, rule, run.base)
     is_better = values >= np.float32(threshold) if rule.keeps_above else values <= np.float32(threshold)
@@ -107,7 +108,7 @@ def _values_of(run: Collection, rule: Rule, judged: Judged) -> npt.NDArray[np.fl
 
 
 def change_type(recipe: Recipe, rule: Rule) -> type:
-    """Whether a rule's threshold is a whole number."""
+    """The type of a rule's threshold: int or float."""
     if rule.section == "plugins" or "." in rule.threshold:
         return float
     hint = type(getattr(recipe.select, rule.section)).__dataclass_fields__[rule.threshold].type

@@ -1,8 +1,8 @@
-"""What the fields of a recipe mean, how two recipes differ, and what in a recipe cannot work.
+"""Explains the fields of a recipe, compares recipes, and warns about settings that cannot work.
 
-The meaning of a field is the docstring under it in its configuration class, read from the source. So each field is
+The explanation of a field is the docstring under it in its configuration class, read from the source. So each field is
 explained in one place, and `gobelin recipe show` prints the explanation beside the value. The docstring of a threshold
-says what its number means and where it comes from. The table of scores says which score is compared with it.
+explains its number and gives its source. The table of scores links each threshold to its score.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def field_docs(kind: type) -> dict[str, str]:
 
 @functools.cache
 def described(kind: type) -> dict[str, str]:
-    """Field -> what it is: its text in the class, behind what the table of scores says of the score that a threshold is
-    compared with."""
+    """Field -> its explanation. For a threshold, the explanation begins with the compared score from the table of
+    scores."""
     docs = dict(field_docs(kind))
     for rule in RULES:
         score = find_score(rule.score or "")
@@ -60,7 +60,7 @@ def described(kind: type) -> dict[str, str]:
 
 
 def explained_yaml(recipe: Recipe) -> str:
-    """The whole recipe as YAML, each field under a comment that says what it is."""
+    """The whole recipe as YAML, with a comment above each field that explains it."""
     return "\n".join(_lines(recipe, as_dict(recipe), "")) + "\n"
 
 
@@ -134,8 +134,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def warnings_of(recipe: Recipe) -> list[str]:
-    """What a valid recipe asks for that cannot work, or hardly can: rules without a score, bounds that cross, values
-    that hardly mean what was meant, languages without word lists. One sentence each."""
+    """Warnings about a valid recipe, one sentence each: rules without a score, contradictory bounds, suspicious values,
+    languages without word lists."""
     return [
         *doubtful_values(recipe),
         *_without_score(recipe),
@@ -164,8 +164,8 @@ def _without_score(recipe: Recipe) -> Iterator[str]:
 
 
 def keeps_nothing(recipe: Recipe) -> list[str]:
-    """A sentence where no document can pass: a safety rule drops every image for want of a score that this recipe does
-    not compute, and documents must have one."""
+    """A warning if no document can pass: a safety rule drops every image because this recipe does not compute its
+    score, and documents must have an image."""
     least = recipe.select.document.min_images
     if not least or recipe.select.unscored_for_safety != "drop":
         return []
@@ -180,14 +180,14 @@ def keeps_nothing(recipe: Recipe) -> list[str]:
 
 
 def _needs(score: str, recipe: Recipe) -> Iterator[tuple[str, bool]]:
-    """(setting, whether it is there) for each setting without which a score is null."""
+    """Yields (setting, whether it is set) for each setting that a score needs."""
     entry = known_score(score)
     for need in entry.needs if entry is not None else ():
         yield _setting_of(need), _is_there(need, recipe.score)
 
 
 def _setting_of(need: str) -> str:
-    """The key of a recipe that a score needs, in words."""
+    """The name of the recipe's key for something that a score needs."""
     section, _, name = need.partition(".")
     return f"score.{need} or score.zero_shot.{name}" if section == "heads" else f"score.{need}"
 

@@ -1,8 +1,8 @@
-"""The recipe: everything that decides what comes out of a run, in one YAML file.
+"""The recipe: all settings that determine the output of a run, in one YAML file.
 
-A recipe is read into nested frozen dataclasses, one per stage, each defined beside its stage. A recipe may start from
-another (``extends: obelics``) and name only what differs. Unknown keys are errors that name the nearest known one.
-Presets are the files in ``presets/``.
+A recipe is read into nested frozen dataclasses, one per stage, each defined beside its stage. A recipe may extend
+another one (``extends: obelics``) and name only what differs. An unknown key is an error that suggests the nearest
+known key. Presets are the files in ``presets/``.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ MAX_SHARDS = 99_999
 
 
 class RecipeError(UserError):
-    """A recipe cannot be used; the message says what is wrong and what to do."""
+    """A recipe cannot be used. The message says what is wrong and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A whole run."""
+    """The settings of a whole run."""
 
     name: str
     """What the recipe is called. An output folder belongs to one name."""
@@ -99,7 +99,7 @@ def load_recipe(name_or_path: str, overrides: tuple[str, ...] = ()) -> Recipe:
         overrides: ``section.key=value`` each, the value as YAML.
 
     Raises:
-        RecipeError: no such recipe, an unknown key, or a value of the wrong type.
+        RecipeError: there is no such recipe, a key is unknown, or a value has the wrong type.
     """
     return _validated(_overridden(_read(name_or_path, {}), overrides), name_or_path)
 
@@ -108,7 +108,7 @@ def change(recipe: Recipe, overrides: tuple[str, ...]) -> Recipe:
     """The recipe with some settings changed: ``section.key=value`` each, the value as YAML.
 
     Raises:
-        RecipeError: an unknown key, or a value of the wrong type.
+        RecipeError: a key is unknown, or a value has the wrong type.
     """
     return _validated(_overridden(as_dict(recipe), overrides), recipe.name)
 
@@ -117,10 +117,10 @@ T = TypeVar("T")
 
 
 def settings_as(config: type[T], settings: tuple[str, ...]) -> T:
-    """A configuration class with some of its settings given: ``key=value`` each, the value as YAML.
+    """A configuration with some settings: ``key=value`` each, the value as YAML.
 
     Raises:
-        RecipeError: an unknown key, or a value of the wrong type.
+        RecipeError: a key is unknown, or a value has the wrong type.
     """
     values = _overridden({}, settings)
     _check_keys(values, config, "--set", "")
@@ -144,15 +144,15 @@ def _validated(values: dict[str, Any], name_or_path: str) -> Recipe:
 
 
 def _told(make: Callable[[], T], values: dict[str, Any], name_or_path: str, prefix: str = "") -> T:
-    """What is made of values; where they are of other types, the error says which.
+    """Calls ``make``. If values have wrong types, the error names them.
 
     Args:
-        prefix: the key under which they stand, with a dot.
+        prefix: key of the section that holds the values, with a dot.
     """
     try:
         return make()
     except ValidationError as error:
-        # Of a value that may be of several types each has its complaint: what a type's own check says is meant.
+        # A value with several possible types gives one error per type. The error of a type's own check comes first.
         problem = min(error.errors(), key=lambda each: (each["type"] != "value_error", -len(each["loc"])))
         keys = ".".join(_keys_of(problem["loc"], values, problem["type"] == "missing"))
         where = f"{prefix}{keys}".rstrip(".") or "the whole"
@@ -167,10 +167,10 @@ def _told(make: Callable[[], T], values: dict[str, Any], name_or_path: str, pref
 
 
 def _complete_plugins(values: dict[str, Any], recipe: str) -> None:
-    """Spells out the settings of plug-ins' scores, and the packages that give them and the rules.
+    """Adds the default settings of plug-in scores, and the packages of plug-in scores and rules.
 
     Raises:
-        RecipeError: no installed package gives one of them, or its settings cannot be used.
+        RecipeError: no installed package provides one of them, or its settings are invalid.
     """
     scores, rules = (_plugins_of(values, section, recipe) for section in ("score", "select"))
     given = values.get("packages") or ()
@@ -195,7 +195,7 @@ def _complete_plugins(values: dict[str, Any], recipe: str) -> None:
 
 
 def _completed(found: PluginScore, settings: dict[str, Any], recipe: str) -> dict[str, Any]:
-    """All settings of a plug-in's score, as plain values."""
+    """All settings of a plug-in score, as plain values."""
     where = f"score.plugins.{found.entry.name}"
     _check_keys(settings, found.scorer, recipe, f"{where}.")
     try:
@@ -220,7 +220,7 @@ _TRUTH = {False: ("no, off and false", "no"), True: ("yes, on and true", "yes")}
 
 
 def _keys_of(place: tuple[int | str, ...], values: Any, is_missing: bool) -> Iterator[str]:
-    """The keys on the way to a place, without the names of types that pydantic puts between them."""
+    """The keys on the path to a value, without the type names that pydantic inserts."""
     for part in place:
         is_key = isinstance(values, dict) and part in values
         if is_key or (isinstance(values, list) and isinstance(part, int)):
@@ -234,7 +234,7 @@ def _read(name_or_path: str, seen: dict[str, str]) -> dict[str, Any]:
     """The values of a recipe and of the recipes that it extends.
 
     Args:
-        seen: the files on the way here, each with the name under which it was asked for.
+        seen: the files on the path of ``extends``, each with the name that referred to it.
     """
     preset = PRESETS / f"{name_or_path}.yaml"
     is_preset = "/" not in name_or_path and preset.is_file()
@@ -294,7 +294,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
-    """Raises on keys that the configuration dataclass does not have."""
+    """Raises RecipeError for keys that the configuration class does not have."""
     if not dataclasses.is_dataclass(kind) or not isinstance(values, dict):
         return
     hints = typing.get_type_hints(kind)
@@ -313,7 +313,8 @@ def _check_keys(values: Any, kind: Any, recipe: str, where: str) -> None:
 
 
 def _check_finite(values: Any, recipe: str, where: str) -> None:
-    """Raises on .nan and .inf: no setting means one of them, and every comparison with NaN is false."""
+    """Raises RecipeError for .nan and .inf. No setting may have these values, and every comparison with NaN is
+    false."""
     if isinstance(values, float) and not math.isfinite(values):
         raise RecipeError(f"recipe {recipe}: {where}: expected a finite number, got {values}")
     parts = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
@@ -322,7 +323,7 @@ def _check_finite(values: Any, recipe: str, where: str) -> None:
 
 
 def _configuration_in(hint: Any) -> Any:
-    """The configuration dataclass among the types that a value may have; the hint itself where there is none."""
+    """The configuration class among the types of a value; the hint itself if there is none."""
     return next((part for part in _types_in(hint) if dataclasses.is_dataclass(part)), hint)
 
 
@@ -333,12 +334,12 @@ def _types_in(hint: Any) -> set[Any]:
 
 
 def as_dict(value: Any) -> Any:
-    """A configuration as plain values, as YAML and JSON take them."""
+    """A configuration as plain values, for YAML and JSON."""
     return json.loads(json.dumps(dataclasses.asdict(value), allow_nan=False))
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """The whole recipe, every default spelled out."""
+    """The whole recipe with all defaults."""
     return write_yaml(as_dict(recipe), sort_keys=False)
 
 

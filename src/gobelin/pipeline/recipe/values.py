@@ -1,9 +1,9 @@
-"""Values that a recipe may hold and that hardly mean what was meant, and files that it names and that are not there.
+"""Finds suspicious values in a recipe, and missing files that it names.
 
-A recipe's types are checked when it is read. What is looked at here is valid and useless: a word that no opt-out says,
-a format that no picture has, a bound that nothing can pass. Such a rule lets everything in, or nothing, and says so
-hours later. Files are looked for before the first stage runs: the stage that opens them comes after reading archives.
-Costs a look at the disk or the object store for each file named.
+The types of a recipe are checked when it is read. This module finds values that are valid but useless: an opt-out word
+that no site uses, a format that no image has, a bound that nothing can pass. Such a rule would pass everything or
+nothing, which would be noticed hours later. Files are checked before the first stage runs, because a later stage opens
+them. Each file costs one request to the disk or the object store.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _COUNTRIES = {"cn": "zh", "cz": "cs", "dk": "da", "gr": "el", "jp": "ja", "ua": 
 
 
 def doubtful_values(recipe: Recipe) -> list[str]:
-    """Values that hardly mean what was meant, one sentence each."""
+    """Suspicious values, one sentence each."""
     select = recipe.select
     return [
         *_words("select.document.deny_consent", select.document.deny_consent),
@@ -96,7 +96,7 @@ def _languages_of_files(recipe: Recipe) -> Iterator[str]:
 
 
 def _unguarded(select: SelectConfig) -> Iterator[str]:
-    """A sentence where images may enter that no safety rule has looked at, and the recipe does not allow that."""
+    """A warning if images may pass without a safety score, and the recipe does not allow that explicitly."""
     is_guarded = any(rule.is_safety and threshold_of(rule, select) is not None for rule in all_rules(select))
     if select.unscored_for_safety == "drop" and not is_guarded:
         yield (
@@ -127,9 +127,9 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def unusable_inputs(recipe: Recipe) -> list[str]:
-    """Files and folders that a recipe names up to its section ``select`` and that are not there, heads that cannot be
-    read or belong to another CLIP model, and earlier runs whose signatures cannot be compared; one sentence each. Paths
-    count from the working directory."""
+    """Problems with the files and folders of a recipe up to its section ``select``, one sentence each: missing ones,
+    heads that cannot be read or belong to another CLIP model, and earlier runs whose signatures cannot be compared.
+    Paths are relative to the working directory."""
     return [
         *(f"{key}: {path}: {problem}" for key, path in _named_files(recipe) if (problem := _problem_with(path))),
         *_unusable_heads(recipe),
@@ -138,7 +138,7 @@ def unusable_inputs(recipe: Recipe) -> list[str]:
 
 
 def unusable_tokenizers(recipe: Recipe) -> list[str]:
-    """Tokenizers that the section ``tokenize`` names and that are not there; one sentence each."""
+    """Missing tokenizers that the section ``tokenize`` names, one sentence each."""
     named = {"text_tokenizer": recipe.tokenize.text_tokenizer}
     for name, each in recipe.tokenize.image_tokenizers().items():
         named[f"codebooks.{name}.image_tokenizer" if name else "image_tokenizer"] = each.image_tokenizer
@@ -148,8 +148,8 @@ def unusable_tokenizers(recipe: Recipe) -> list[str]:
 
 
 def tokenize_lacks(recipe: Recipe) -> list[str]:
-    """What the section ``tokenize`` builds on and the stages before will not have made, one sentence each; the stage
-    itself would find it out hours later."""
+    """Inputs of the section ``tokenize`` that earlier stages will not produce, one sentence each. The stage itself
+    would notice this hours later."""
     lacks = []
     if recipe.tokenize.order == "assigned" and recipe.score.clip is None:
         lacks.append("tokenize.order: assigned needs score.clip, which assigns images to texts: set it")
@@ -159,8 +159,8 @@ def tokenize_lacks(recipe: Recipe) -> list[str]:
 
 
 def other_clip_model(recipe: Recipe) -> list[str]:
-    """One sentence where the CLIP thresholds of ``select`` hold for another model than ``score`` is to load, as far as
-    its name tells: ``select`` would refuse the scores once they are there."""
+    """A warning if the CLIP thresholds of ``select`` belong to another model than ``score`` will load, judged by its
+    name. ``select`` would refuse the scores later."""
     clip, stated = recipe.score.clip, recipe.select.image.clip_model
     if clip is None or stated is None or stated.partition("@")[0] == model_name(clip.model, clip.pretrained):
         return []
@@ -172,7 +172,7 @@ def other_clip_model(recipe: Recipe) -> list[str]:
 
 
 def _problem_with(path: str) -> str | None:
-    """Why a file or folder cannot be read, in a few words; None where it can."""
+    """The reason why a file or folder cannot be read, in a few words; None if it can."""
     try:
         return None if exists(path) or is_folder(path) else "no such file or folder"
     except OSError as error:

@@ -1,9 +1,9 @@
-"""A recipe's text as YAML, without what YAML reads otherwise than people do.
+"""Reads a recipe's YAML, and refuses values that YAML reads differently than people do.
 
-PyYAML reads YAML 1.1, where ``010`` is 8, ``1_000`` is 1000 and ``12:30`` is 750; YAML 1.2 (core schema, section 10.3)
-reads the first as 10 and the others as text. A number that the two read differently is refused here, at its place. All
-other scalars are read as in YAML 1.2, except that ``yes``, ``no``, ``on`` and ``off`` are truth values as in 1.1: where
-a text is wanted, as ``no`` among languages, the recipe's check says to quote it.
+PyYAML reads YAML 1.1, where ``010`` is 8, ``1_000`` is 1000 and ``12:30`` is 750. YAML 1.2 (core schema, section 10.3)
+reads the first as 10 and the others as text. A number that the two versions read differently is an error with its
+position. All other scalars are read as in YAML 1.2, except that ``yes``, ``no``, ``on`` and ``off`` are booleans as in
+1.1. If a text is expected, such as ``no`` among languages, the recipe's check tells the user to quote it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def parse_yaml(text: str) -> Any:
     """The value of a YAML text.
 
     Raises:
-        ValueError: it is not YAML, or holds a number that may be read in two ways; the message says where.
+        ValueError: it is not YAML, or holds a number that may be read in two ways; the message has the position.
     """
     try:
         return yaml.load(text, _Loader)
