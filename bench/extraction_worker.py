@@ -38,7 +38,7 @@ STEPS = (
     ("kind of page, threads", "pages.tree.find_nodes", "read_facts"),
     ("kind of page, threads", "pages.tree.find_nodes", "has_unread_posts"),
     ("kind of page, threads", "pages.tree.find_nodes", "find_thread"),
-    ("kind of page, threads", "pages.tree.find_nodes", "tell_kind"),
+    ("kind of page, threads", "pages.tree.find_nodes", "classify_page"),
     ("trafilatura", "pages.tree.find_nodes", "choose_with_trafilatura"),
     ("title", "pages.tree.find_nodes", "_find_title"),
     ("freeing the tree, pieces", "extract.extract_page", "read_page"),

@@ -205,7 +205,7 @@ def _name_rules() -> Iterator[Rule]:
         ("_TAG_KINDS", page_blocks, {}, "Tags that mark boilerplate or an article"),
         ("_BOILERPLATE_ROLES", page_blocks, none, "Roles that mark boilerplate"),
         ("_HIDDEN_STYLE", visible_text, _NEVER, "What a style hides is left out"),
-        ("says_who_is_quoted", page_blocks, _no, "The author of a quotation outside a blockquote is its text"),
+        ("names_quoted_author", page_blocks, _no, "The author of a quotation outside a blockquote is its text"),
     ):  # fmt: skip
         changes: tuple[tuple[Any, str, Any], ...] = ((module, name, value),)
         if module is boilerplate:

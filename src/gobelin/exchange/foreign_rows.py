@@ -56,7 +56,7 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def told_if_damaged(path: str, kind: str) -> Iterator[None]:
+def damage_as_user_error(path: str, kind: str) -> Iterator[None]:
     """Turns damage of a foreign file, or a missing file, into a ``UserError``.
 
     Errors of the disk or the object store are raised unchanged, because an outage is not damage.

@@ -18,7 +18,7 @@ from gobelin.exchange.entry import (
     side_of,
     text_node,
 )
-from gobelin.exchange.foreign_rows import told_if_damaged
+from gobelin.exchange.foreign_rows import damage_as_user_error
 from gobelin.exchange.lines import read_entries
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input, output
@@ -60,7 +60,7 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
     Raises:
         UserError: it cannot be opened.
     """
-    with told_if_damaged(path, "JSON lines"), open_input(path) as lines:
+    with damage_as_user_error(path, "JSON lines"), open_input(path) as lines:
         yield from read_entries(lines, name_of(path), entry_of_object)
 
 

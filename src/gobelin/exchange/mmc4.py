@@ -45,7 +45,7 @@ from gobelin.exchange.entry import (
     side_of_picture,
     text_node,
 )
-from gobelin.exchange.foreign_rows import told_if_damaged
+from gobelin.exchange.foreign_rows import damage_as_user_error
 from gobelin.exchange.lines import read_entries
 from gobelin.exchange.similarities import Matrix, sound_matrix
 from gobelin.exchange.writing import Shard
@@ -157,7 +157,10 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
         UserError: the file cannot be opened, or the zip file is damaged.
     """
     folder = _image_folder(path)
-    with told_if_damaged(path, "a zip file" if path.endswith(".zip") else "JSON lines"), open_input(path) as stream:
+    with (
+        damage_as_user_error(path, "a zip file" if path.endswith(".zip") else "JSON lines"),
+        open_input(path) as stream,
+    ):
         if not path.endswith(".zip"):
             yield from read_entries(stream, name_of(path), entry_of_object, folder)
             return

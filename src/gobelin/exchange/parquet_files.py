@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from gobelin.data.rows import Row
 from gobelin.errors import UserError
 from gobelin.exchange.entry import Entry, EntryError, Origin
-from gobelin.exchange.foreign_rows import attempt, told_if_damaged
+from gobelin.exchange.foreign_rows import attempt, damage_as_user_error
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input
 from gobelin.store.paths import join, name_of
@@ -36,7 +36,7 @@ def read_parquet(path: str, columns: tuple[str, ...], required: tuple[str, ...])
     Raises:
         UserError: the file is not a Parquet file, or lacks a required column.
     """
-    with told_if_damaged(path, "Parquet"), open_input(path) as stream:
+    with damage_as_user_error(path, "Parquet"), open_input(path) as stream:
         file = pq.ParquetFile(stream, buffer_size=_COLUMN_BYTES, pre_buffer=False)
         names = file.schema_arrow.names
         held = [name for name in columns if name in names]

@@ -24,7 +24,7 @@ from gobelin.data.rows import Row
 from gobelin.errors import UserError
 from gobelin.exchange import lines, parquet_files
 from gobelin.exchange.entry import Entry, EntryError, Origin, document_of, known_of, text_node
-from gobelin.exchange.foreign_rows import attempt, told_if_damaged
+from gobelin.exchange.foreign_rows import attempt, damage_as_user_error
 from gobelin.exchange.writing import Shard
 from gobelin.store.files import open_input
 from gobelin.store.paths import name_of
@@ -56,7 +56,7 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
     if path.endswith(".parquet"):
         yield from parquet_files.read_entries(path, [_column_of(path), "url", "title"], (), entry_of_object)
         return
-    with told_if_damaged(path, "text"), open_input(path) as stream:
+    with damage_as_user_error(path, "text"), open_input(path) as stream:
         unpacked = _unpacked(path, stream)
         if path.endswith(_JSONL):
             yield from lines.read_entries(unpacked, name_of(path), entry_of_object)
@@ -86,7 +86,7 @@ def _entry(text: str, known: Row, origin: Origin) -> Entry:
 
 
 def _column_of(path: str) -> str:
-    with told_if_damaged(path, "Parquet"), open_input(path) as stream:
+    with damage_as_user_error(path, "Parquet"), open_input(path) as stream:
         names = pq.ParquetFile(stream).schema_arrow.names
     found = next((name for name in NAMES if name in names), None)
     if found is None:

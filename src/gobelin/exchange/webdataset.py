@@ -30,7 +30,7 @@ from gobelin.exchange.entry import (
     side_of,
     side_of_picture,
 )
-from gobelin.exchange.foreign_rows import attempt, told_if_damaged
+from gobelin.exchange.foreign_rows import attempt, damage_as_user_error
 from gobelin.exchange.foreign_samples import Sample, entry_of_sample
 from gobelin.exchange.sample_names import group_names, key_of
 from gobelin.exchange.writing import Shard
@@ -120,7 +120,7 @@ def read_source(path: str) -> Iterator[Entry | EntryError]:
     Raises:
         UserError: the file is no tar file.
     """
-    with told_if_damaged(path, "a tar file"), open_input(path) as stream:
+    with damage_as_user_error(path, "a tar file"), open_input(path) as stream:
         for number, sample in enumerate(_samples(stream)):
             yield attempt(entry_of_sample, sample, Origin(name_of(path), number))
 

@@ -75,7 +75,7 @@ def check_address(address: str) -> None:
         raise UserError(f"{address}: http is not read, because anybody on the way can change it; use https")
 
 
-def check_leads_not_home(source: str, address: str) -> None:
+def check_not_local(source: str, address: str) -> None:
     """Raises UserError if a remote server names an address on this machine, whose services are not for others."""
     if urlsplit(address).hostname in _LOOPBACK and urlsplit(source).hostname not in _LOOPBACK:
         raise UserError(f"{source}: it names {address}, which is on this machine")
@@ -215,7 +215,7 @@ def _answer_to(address: str, wanted: range | None) -> requests.Response:
         try:
             before, step = step, beside(step, target)
             check_address(step)
-            check_leads_not_home(before, step)
+            check_not_local(before, step)
         except UserError as error:
             raise OSError(5, f"redirects where it may not: {error}", address) from None
     raise OSError(5, f"redirects more than {_MAX_REDIRECTS} times", address)

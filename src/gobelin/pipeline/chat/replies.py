@@ -128,7 +128,7 @@ def reply(folder: ModelFolder, question: Question, tell: Tell, check: Callable[[
     prompt = folder.prompt(question.parts, question.make, question.grid)
     for note in prompt.notes:
         tell({"event": "note", "text": note})
-    teller = _Teller(folder, prompt, tell)
+    teller = _EventMaker(folder, prompt, tell)
 
     def on_token(_: int, token: int) -> None:
         check()
@@ -139,7 +139,7 @@ def reply(folder: ModelFolder, question: Question, tell: Tell, check: Callable[[
     tell({"event": "done"})
 
 
-class _Teller:
+class _EventMaker:
     """Turns tokens into events."""
 
     def __init__(self, folder: ModelFolder, prompt: Prompt, tell: Tell) -> None:

@@ -177,7 +177,7 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
     try:
         return command(*bound.args, **bound.kwargs, **injected)
     except BrokenPipeError:
-        _nobody_reads()
+        _discard_output()
         return 0
     except StepFailedError as error:
         print(f"gobelin: {_no_space(bound.arguments) if is_full(error) else with_page(str(error))}", file=sys.stderr)
@@ -208,7 +208,7 @@ def _printed(text: str) -> int:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        _nobody_reads()
+        _discard_output()
     except OSError as error:
         return _cannot_print(error)
     return 0
@@ -217,11 +217,11 @@ def _printed(text: str) -> int:
 def _cannot_print(error: OSError) -> int:
     """Reports an output error. Returns the exit code."""
     print(f"gobelin: could not print everything: {error.strerror}", file=sys.stderr)
-    _nobody_reads()
+    _discard_output()
     return 2
 
 
-def _nobody_reads() -> None:
+def _discard_output() -> None:
     """Discards further output, as in ``gobelin ... | head``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -73,7 +73,7 @@ def has_card(output: str) -> bool:
     return all(exists(join(output, name)) for name in CARD_FILES)
 
 
-def forget_card(output: str) -> None:
+def delete_card(output: str) -> None:
     """Deletes the card, because the corpus that it describes will be made anew."""
     for name in CARD_FILES:
         delete(join(output, name))

@@ -126,7 +126,7 @@ def _on_the_web(line: str, address_of_list: str) -> str:
     if not is_web(address):
         raise ListError(f"{address_of_list}: it names {line!r}, which is not an address on the web")
     try:
-        web.check_leads_not_home(address_of_list, address)
+        web.check_not_local(address_of_list, address)
     except UserError as error:
         raise ListError(str(error)) from None
     return address

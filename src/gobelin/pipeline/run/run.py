@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gobelin.data.schemas import SCHEMA_VERSION
-from gobelin.pipeline.exchange.cards import forget_card, has_card, write_card_of_run
+from gobelin.pipeline.exchange.cards import delete_card, has_card, write_card_of_run
 from gobelin.pipeline.recipe.recipe import Recipe, RecipeError, as_dict, fingerprint
 from gobelin.pipeline.run import preflight
 from gobelin.pipeline.run.context import Context
@@ -77,7 +77,7 @@ class Run:
         started, cpu_before = time.monotonic(), tree_seconds()
         folder.begin()
         if name in CORPUS_STAGES:
-            forget_card(self._output)
+            delete_card(self._output)
         summary = RUN_STAGE[name](self._context)
         seconds = {
             "seconds": round(time.monotonic() - started, 1),

@@ -55,11 +55,11 @@ def sample_model(output: str, recipe: Recipe) -> None:
     device = torch_device(recipe.sample.device)
     torch.set_num_threads(recipe.train.threads)
     with autocast(device, recipe.sample.precision):
-        drawing = _Drawing(output, recipe, device)
+        sampler = _Sampler(output, recipe, device)
         samples: dict[str, list[Any]] = {
-            "from_captions": drawing.from_captions(),
-            "from_images": drawing.from_images(),
-            "documents": drawing.documents(),
+            "from_captions": sampler.from_captions(),
+            "from_images": sampler.from_images(),
+            "documents": sampler.documents(),
         }
     folder = join(output, "sample")
     write_json(join(folder, "samples.json"), samples)
@@ -76,7 +76,7 @@ def sample_model(output: str, recipe: Recipe) -> None:
     )
 
 
-class _Drawing:
+class _Sampler:
     """A model with the settings of its recipe. Each image is written to ``sample/images`` as soon as it is generated.
     Samples refer to images by their path in the folder ``sample``."""
 

@@ -63,7 +63,7 @@ def _as_redirect(answer: Answer, problem: Answer) -> Answer:
     return dataclasses.replace(answer, status=FetchStatus.REDIRECT_NOT_ALLOWED, detail=detail)
 
 
-class HostCrew:
+class HostFetcher:
     """Fetches images of many hosts in one event loop."""
 
     def __init__(
@@ -259,19 +259,19 @@ def fetch_all(
         agents: robots, in lower case. A robots.txt that disallows one of them is a signal.
     """
     found: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    crew = HostCrew(config, max_bytes, network, match_url, agents, lambda kind, value: found.put((kind, value)))
+    fetcher = HostFetcher(config, max_bytes, network, match_url, agents, lambda kind, value: found.put((kind, value)))
     names = concurrent.futures.ThreadPoolExecutor(config.concurrency, "names")  # a name look-up blocks its thread
     loop = asyncio.new_event_loop()
     loop.set_default_executor(names)
     thread = threading.Thread(target=loop.run_forever, name="fetch", daemon=True)
     thread.start()
     try:
-        running = asyncio.run_coroutine_threadsafe(crew.run(urls), loop)
+        running = asyncio.run_coroutine_threadsafe(fetcher.run(urls), loop)
         running.add_done_callback(lambda _: found.put(("end", None)))
         while (item := found.get())[0] != "end":
             yield item[1]
             if item[0] == "fetched" and item[1].capture is not None:
-                loop.call_soon_threadsafe(crew.slots.release)
+                loop.call_soon_threadsafe(fetcher.slots.release)
         running.result()
     finally:
         asyncio.run_coroutine_threadsafe(_wind_up(), loop).result()

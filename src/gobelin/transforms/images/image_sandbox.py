@@ -180,7 +180,7 @@ class _Child:
                         raise ValueError("incomplete bytes")
             return reply
         except (OSError, ValueError, struct.error):  # the child is gone, or its reply is malformed
-            return self._epitaph(process)
+            return self._failure_of(process)
 
     def stop(self) -> None:
         """Ends the process. The next ``ask`` starts another."""
@@ -195,7 +195,8 @@ class _Child:
             except (OSError, subprocess.TimeoutExpired):
                 process.kill()
 
-    def _epitaph(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    def _failure_of(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """Stops a child that has failed. Returns the rule of the decision, by the child's exit code or signal."""
         self.stop()
         number = -process.returncode
         self.was_killed = number == signal.SIGKILL

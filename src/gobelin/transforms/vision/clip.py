@@ -168,7 +168,7 @@ def load_clip(spec: ClipSpec, device: torch.device | str) -> ClipModel:
         logit_scale=float(model.logit_scale.detach().exp()),
         _model=model,
         _preprocess=preprocess,
-        _tokenize=_forgetful(tokenizer),
+        _tokenize=_with_bounded_cache(tokenizer),
         _device=torch.device(device),
     )
 
@@ -264,7 +264,7 @@ def _fingerprint(spec: ClipSpec, model: Any, config: Mapping[str, Any], tokenize
     return f"{name}@{weights.hexdigest()[:16]}-{hashlib.sha256(around.encode()).hexdigest()[:8]}"
 
 
-def _forgetful(tokenizer: Any) -> Callable[[list[str]], torch.Tensor]:
+def _with_bounded_cache(tokenizer: Any) -> Callable[[list[str]], torch.Tensor]:
     """The tokenizer with a cache of words that is emptied before it takes too much memory."""
     cache = getattr(tokenizer, "cache", {})
     special = dict(cache)

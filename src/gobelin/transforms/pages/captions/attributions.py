@@ -19,7 +19,7 @@ _MAX_NAMES_CHARS = 500
 _MAX_TEXTS = 9  # number of text nodes that are searched for a dash
 
 
-def says_who_is_quoted(element: HtmlElement, names: str, is_below_quotation: bool) -> bool:
+def names_quoted_author(element: HtmlElement, names: str, is_below_quotation: bool) -> bool:
     """Whether a line names the author of the words before it.
 
     Args:

@@ -11,7 +11,7 @@ import re
 from itertools import accumulate
 
 from gobelin.data.model import PageKind, Role
-from gobelin.transforms.pages.content.region import Region, said_chars
+from gobelin.transforms.pages.content.region import Region, content_chars
 from gobelin.transforms.pages.tree.page_blocks import Block, Container, PageBlocks
 
 
@@ -101,7 +101,7 @@ def drop_link_paragraphs(region: Region) -> None:
     first_kept, end_kept = _where_links_stay(region)
     for index in range(region.start, region.end):
         block = blocks[index]
-        if block.role is not Role.PARAGRAPH or block.link_chars < 0.8 * block.num_chars or said_chars(block) <= 25:
+        if block.role is not Role.PARAGRAPH or block.link_chars < 0.8 * block.num_chars or content_chars(block) <= 25:
             continue
         is_one = block.num_links == 1 and first_kept < index < end_kept
         stays = is_one or block.text.startswith("http") or _is_announced(blocks, index, drop)

@@ -26,7 +26,7 @@ from gobelin.transforms.pages.content.link_rules import drop_link_lists, drop_li
 from gobelin.transforms.pages.content.named_boilerplate import LITTLE_PROSE, mark_boilerplate
 from gobelin.transforms.pages.content.page_kind import NO_FACTS, PageFacts
 from gobelin.transforms.pages.content.paging import drop_paging
-from gobelin.transforms.pages.content.region import Region, said_chars
+from gobelin.transforms.pages.content.region import Region, content_chars
 from gobelin.transforms.pages.content.region_rules import (
     drop_before_heading,
     drop_cards,
@@ -129,7 +129,7 @@ def _weight(block: Block) -> float:
     if role is Role.HEADING:
         return 0.0
     if num_chars < _MIN_LINE_CHARS and not text.isascii():
-        said = said_chars(block)
+        said = content_chars(block)
         plain *= said / num_chars
         num_chars = said
     if role is Role.CODE or num_chars >= _MIN_LINE_CHARS:
@@ -142,7 +142,7 @@ def _weight(block: Block) -> float:
 def has_enough_text(content: MainContent, min_chars: int) -> bool:
     """Whether a text is at least as long as ``min_chars`` letters of English. A character of Chinese, Japanese or
     Korean counts as more than one letter."""
-    return sum(map(said_chars, content.blocks)) >= min_chars
+    return sum(map(content_chars, content.blocks)) >= min_chars
 
 
 _MIN_LINE_CHARS = 80

@@ -161,7 +161,7 @@ def read_facts(tree: HtmlElement, url: str) -> PageFacts:
     )
 
 
-def tell_kind(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> PageKind:
+def classify_page(page: PageBlocks, facts: PageFacts, content: Sequence[Block]) -> PageKind:
     """The kind of a page that is not a conversation, by its declarations and its main content."""
     words = sum(block.num_chars for block in content)
     links = sum(block.link_chars for block in content)

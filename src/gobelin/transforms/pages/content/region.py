@@ -40,7 +40,7 @@ class Region:
         return sum(weight for weight in self.weights[self.start : self.end] if weight > 0)
 
 
-def said_chars(block: Block) -> int:
+def content_chars(block: Block) -> int:
     """The length of an English text with as much content as the block, in characters."""
     text = block.text
     return block.num_chars + (0 if text.isascii() else int(_CJK_CHARS * len(_CJK.findall(text))))

@@ -57,7 +57,7 @@ _ACTS = re.compile(
 )  # fmt: skip
 
 
-def says_what_it_does(words: str) -> bool:
+def names_action(words: str) -> bool:
     """Whether the words of a button name an action: "Copy", "Show all answers", "Schließen", "关闭"."""
     text = " ".join(words.split()).strip(" .!…×✕+-▼▾▲›»‹«→←")
     return len(text) <= _MAX_CHARS and _ACTS.fullmatch(text) is not None

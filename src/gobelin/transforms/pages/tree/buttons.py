@@ -17,7 +17,7 @@ from itertools import islice
 
 from lxml.etree import _Element
 
-from gobelin.transforms.pages.tree.button_words import says_what_it_does
+from gobelin.transforms.pages.tree.button_words import names_action
 from gobelin.transforms.pages.tree.running_text import block_of, text_before, text_behind
 
 _MAX_ANCESTORS = 24
@@ -59,7 +59,7 @@ def read_button(button: _Element) -> None:
     before = text_before(button, _NEAR, _UNREAD)
     behind = text_behind(button, _NEAR, _UNREAD)
     names = f"{button.get('class') or ''} {button.get('id') or ''}"[:400]
-    acts = _ACTING.search(names) is not None or says_what_it_does(words)
+    acts = _ACTING.search(names) is not None or names_action(words)
     has_before = _WORD.search(before) is not None
     goes_on = _WORD.search(behind) is not None and _GOES_ON.match(behind) is not None
     if _is_title(block):

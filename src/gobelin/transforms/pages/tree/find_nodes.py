@@ -26,7 +26,7 @@ from gobelin.data.model import Licence, PageKind, Role
 from gobelin.transforms.pages.captions.caption_text import join_parts, text_of
 from gobelin.transforms.pages.captions.clean_caption import clean_caption
 from gobelin.transforms.pages.content.main_content import MainContent, find_main_content, has_enough_text
-from gobelin.transforms.pages.content.page_kind import PageFacts, read_facts, tell_kind
+from gobelin.transforms.pages.content.page_kind import PageFacts, classify_page, read_facts
 from gobelin.transforms.pages.content.thread_content import read_thread
 from gobelin.transforms.pages.content.threads import Thread, find_thread, has_unread_posts
 from gobelin.transforms.pages.content.trafilatura_path import choose_with_trafilatura
@@ -137,7 +137,7 @@ def _choose(source: _Source) -> tuple[MainContent, str, PageKind]:
         if posts.num_chars:
             return posts, "gobelin", thread.kind
     content, extractor = _certain(source, page, content, facts)
-    return content, extractor, tell_kind(page, facts, content.blocks)
+    return content, extractor, classify_page(page, facts, content.blocks)
 
 
 def _conversations(

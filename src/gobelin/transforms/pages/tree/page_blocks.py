@@ -19,7 +19,7 @@ from lxml import etree
 from lxml.html import HtmlElement
 
 from gobelin.data.model import Role
-from gobelin.transforms.pages.captions.attributions import MAX_ATTRIBUTION_CHARS, NAMES_AUTHOR, says_who_is_quoted
+from gobelin.transforms.pages.captions.attributions import MAX_ATTRIBUTION_CHARS, NAMES_AUTHOR, names_quoted_author
 from gobelin.transforms.pages.content.boilerplate import MAY_ENLARGE, MAY_FRAME, Kind, classify
 from gobelin.transforms.pages.images.image_references import sentinel_index
 from gobelin.transforms.pages.tree.code_language import code_language
@@ -330,7 +330,7 @@ class _Walk:
             return False
         is_below, is_inside = last.role is _QUOTATION, self._role is _QUOTATION
         around = page.containers[self._container].names if last.container >= self._container else ""
-        return (is_below and is_inside) or says_who_is_quoted(element, f"{names} {around}", is_below)
+        return (is_below and is_inside) or names_quoted_author(element, f"{names} {around}", is_below)
 
     def _leave_out(self, element: HtmlElement, tag: str, names: str) -> bool:
         """Skips a boilerplate element if it can be skipped, and returns whether it did. A block without text takes its
