@@ -82,10 +82,14 @@ def front_matter(document: DocumentRow, scores: Row) -> str:
         "licences": licences,
         "consent": document["consent"],
         "doc_id": document["doc_id"],
-        "scores": {name: _rounded(value) for name, value in scores.items() if value is not None},
+        "scores": _OneLine({name: _rounded(value) for name, value in scores.items() if value is not None}),
     }
     told = {name: value for name, value in known.items() if value not in (None, [], {})}
-    return f"---\n{yaml.dump(told, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)}---\n"
+    return f"---\n{yaml.dump(told, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)}---\n"
+
+
+class _OneLine(dict[str, object]):
+    """A mapping on one line: forty scores would push the document out of sight."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -96,7 +100,12 @@ def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
 
 
+def _represent_line(dumper: yaml.SafeDumper, mapping: _OneLine) -> yaml.MappingNode:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", mapping, flow_style=True)
+
+
 _Dumper.add_representer(str, _represent)
+_Dumper.add_representer(_OneLine, _represent_line)
 
 
 def _rounded(value: object) -> object:
