@@ -121,6 +121,16 @@ def test_a_picture_is_given_and_described_and_the_conversation_goes_on(page: Any
     assert page.evaluate("items.length") == 0
 
 
+def test_an_empty_turn_is_not_shown(page: Any) -> None:
+    page.fill("#words", " \n")
+    page.click("#send")
+    assert page.locator(".turn").count() == 0
+    sent(page, "a red square")
+    sent(page, "")  # the model goes on by itself
+    assert page.locator(".turn.model").count() == 2
+    assert page.locator(".turn.yours").count() == 1
+
+
 def test_a_dropped_picture_waits_to_be_sent(page: Any) -> None:
     page.evaluate(
         """() => {

@@ -45,6 +45,7 @@ def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture[str]) -> No
         (["run", "--recipe", "obelics"], "--output is missing: output folder, local"),
         (["run", "out", "--input"], "--input needs a value"),
         (["run", "out", "--until", "dinner"], 'Choose from: "extract", "score"'),
+        (["export", "x", "--format", "obelix"], 'Choose from: "jsonl", "mmc4"'),
         (["recepi"], 'Did you mean "recipe"?'),
     ],
 )

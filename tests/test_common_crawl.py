@@ -97,6 +97,10 @@ FETCH = (
 COMMON = ["--input", CRAWL, "--output", "out", "--workers", "2", "--until", "select", "--set", "num_shards=2"]
 
 
+def documents(world: World) -> Iterator[Any]:
+    return read_folder(current(str(world.folder / "out/extract/documents")))
+
+
 @pytest.mark.slow
 def test_a_crawl_in_one_line(world: World) -> None:
     world.crawl.troubles = [("/warc/", (503, {}, b"SlowDown"))]
@@ -117,6 +121,15 @@ def test_a_crawl_in_one_line(world: World) -> None:
     assert by_host["deaf.example"] in ("timeout", "robots_unreachable", "host_unreachable")
     assert by_host["slow.example"] in ("timeout", "too_slow")
     assert run["stages"]["select"]["documents"]["kept"] == NUM_PAGES
+    line = next(line for line in done.stdout.splitlines() if line.startswith("pictures fetched: "))
+    assert line.startswith(f"pictures fetched: {list(fetched.values()).count('ok')} of {len(fetched)} (")
+    assert all(reason in line for reason in ("HTTP 404: 3", "HTTP 403: 3", "dns_error: 3", "not_an_image: 3"))
+    wall = next(url for url in fetched if "//wall." in url)
+    told = world.gobelin("explain", wall, "out").stdout
+    assert told == f"fetch {wall}\n  result    http_error, HTTP status 403, requests: 1\n\n"
+    page = next(row["url"] for row in documents(world) if wall in {node["image_url"] for node in row["nodes"]})
+    told = world.gobelin("explain", page, "out").stdout
+    assert f"image not in the archive; fetch: http_error, HTTP status 403, requests: 1  {wall}" in told
     again = world.gobelin("run", *COMMON[2:])
     assert again.returncode == 0
     assert "select: already done" in again.stdout

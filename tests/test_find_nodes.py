@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gobelin.data.model import Role
 from gobelin.transforms.pages.images.image_references import ImageReference
 from gobelin.transforms.pages.tree.decode_text import decode
 from gobelin.transforms.pages.tree.find_nodes import PageContent, PageProblem, TextPiece, read_page
@@ -388,6 +389,26 @@ def test_a_box_of_one_column_is_no_table(prose: str, table: str, roles: list[str
     html = f"<html><body><article><p>{prose}</p><table>{table}</table><p>{prose} Again.</p></article>"
     pieces = read(html.encode()).pieces[1:-1]
     assert [piece.role.value if isinstance(piece, TextPiece) else None for piece in pieces] == roles
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ("<li>one<li>two", ["- one", "- two"]),
+        ("<li><p>one</p><p>more</p><pre>code</pre><p>again</p></li><li>two",
+         ["- one", "more", "code", "again", "- two"]),
+        ("<li><b>one</b><br><br>more<ul><li>deep<div>below</div></ul>again<li>two",
+         ["- one", "more", "-- deep", "below", "again", "- two"]),
+        ("<li><ul><li>deep</ul>one<p>more", ["-- deep", "- one", "more"]),
+        ("<li>one <img src=a.jpg width=600 height=400> and on", ["- one", "and on"]),
+        ("<p>one<p>two", ["one", "two"]),
+    ],
+)  # fmt: skip
+def test_only_the_first_text_of_a_list_item_is_an_item(prose: str, items: str, told: list[str]) -> None:
+    html = f"<html><body><article><p>{prose}</p><ul>{items}</ul><p>{prose} Again.</p></article>"
+    pieces = [piece for piece in read(html.encode()).pieces[1:-1] if isinstance(piece, TextPiece)]
+    bullets = ["-" * (piece.level or 0) + " " if piece.role is Role.LIST_ITEM else "" for piece in pieces]
+    assert [bullet + piece.text for bullet, piece in zip(bullets, pieces, strict=True)] == told
 
 
 def test_how_long_a_generator_ran_is_no_text(prose: str) -> None:

@@ -526,7 +526,7 @@ def test_a_markdeep_page_is_read_as_its_script_would_show_it() -> None:
         f"""\nOverview\n========\n{PROSE.replace(" and ", chr(10) + "and ")}
 
 The first image\n---\nSee [the forum][f].\n
-  ![Figure [a]: A **sphere**](../images/a-1.png class=pixel)\n
+  ![<span class='num'>Figure [a]:</span> A **sphere** of `vec<T>` &amp; co](../images/a-1.png class=pixel)\n
     ~~~~~~ C++\n    #include <vector>\n      x < y\n    ~~~~~~
   - An item that\n    goes on\n  - Another\n\n{PROSE} End.\n\n[f]: https://f.example/\n<!-- Markdeep: -->"""
     )
@@ -536,7 +536,10 @@ The first image\n---\nSee [the forum][f].\n
         ("list_item", 1, "An item that goes on"), ("list_item", 1, "Another"), ("paragraph", None, "PROSE End."),
     ]  # fmt: skip
     image = next(piece for piece in content.pieces if isinstance(piece, ImageReference))
-    assert (image.candidates, image.caption) == (("https://a.example/images/a-1.png",), "Figure [a]: A sphere")
+    assert (image.candidates, image.caption) == (
+        ("https://a.example/images/a-1.png",),
+        "Figure [a]: A sphere of vec<T> & co",
+    )
 
 
 def test_every_role_is_one_of_the_data_model() -> None:

@@ -191,6 +191,20 @@ def test_items_after_a_picture_stay_siblings() -> None:
     )
 
 
+def test_further_paragraphs_of_an_item_stand_in_it() -> None:
+    nodes = [
+        Node("text", Role.LIST_ITEM, 1, "one"), Node("text", Role.PARAGRAPH, 1, "More of one."),
+        Node("text", Role.LIST_ITEM, 2, "deep"), Node("text", Role.PARAGRAPH, 2, "More of deep.\n\nMore."),
+        Node("text", Role.PARAGRAPH, 1, "Again of one."), Node("text", Role.LIST_ITEM, 1, "two"),
+        Node("text", Role.PARAGRAPH, text="Below the list."), Node("text", Role.PARAGRAPH, 1, "Its item is not here."),
+    ]  # fmt: skip
+    text = markdown.body(entry_of({}, nodes))
+    assert text == (
+        "- one\n\n  More of one.\n  - deep\n\n    More of deep.\n\n    More.\n\n  Again of one.\n- two\n\n"
+        "Below the list.\n\nIts item is not here.\n"
+    )
+
+
 def test_documents_of_schema_4_are_read() -> None:
     nodes = [to_row(Node("text", Role.CODE, text="a")), to_row(Node("text", Role.TABLE, text="a | b\nc | d"))]
     older = [{name: row[name] for name in row if name not in ("code_language", "header_rows")} for row in nodes]  # type: ignore[misc]

@@ -36,7 +36,9 @@ NODE = pa.struct(
         _field(
             "role", _TEXT, "heading | paragraph | list_item | quotation | code | table | caption; null for an image"
         ),
-        _field("level", pa.int32(), "of a heading, [1, 6]; nesting of a list item, from 1"),
+        _field(
+            "level", pa.int32(), "of a heading, [1, 6]; nesting of a list item or of its further paragraphs, from 1"
+        ),
         _field("text", _TEXT, "UTF-8, as extracted"),
         _field("code_language", _TEXT, "of code, as the page names it: up to 30 of a-z 0-9 + # . _ -"),
         _field("header_rows", pa.int32(), "of a table: rows at its top that are its head, from 0; null: not known"),

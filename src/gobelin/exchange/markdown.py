@@ -129,6 +129,12 @@ def body(entry: Entry) -> str:
                 blocks.append(item)
             depth = deeper if item else depth
             continue
+        if depth and node["role"] == Role.PARAGRAPH and node["level"]:
+            depth = max(1, min(node["level"] - outermost + 1, depth))
+            indent = "  " * depth
+            words = prose(node["text"] or "", indent)
+            blocks[-1] += f"\n\n{indent}{words}" if words else ""
+            continue
         block = _image(node, picture) if picture is not None else _text(node)
         if block:
             blocks.append(block)

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gobelin.data.rows import DecisionRow, DocumentRow, ImageRow, NodeRow, NodeScoresRow, Row
+from gobelin.data.rows import DecisionRow, DocumentRow, FetchRow, ImageRow, NodeRow, NodeScoresRow, Row
 from gobelin.data.schemas import IMAGES
 from gobelin.errors import UserError
 from gobelin.pipeline.recipe.recipe import load_recipe
@@ -65,7 +65,7 @@ def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str
         recipe compares, and no zeros under an upper limit.
 
     Raises:
-        NotFoundError: the run has no page, image or decision of that name.
+        NotFoundError: the run has no page, image, fetch or decision of that name.
     """
     if not _shards(join(output, "extract", "documents")):
         raise NotFoundError(f"{output}: stage extract has not run, so there is nothing to explain")
@@ -73,7 +73,8 @@ def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str
     compare = Comparison.of(output, all_scores)
     documents, images = _find(output, subject)
     decisions = list(_decisions_on(output, subject, documents, images))
-    if not (documents or images or decisions):
+    fetches = _fetches(output, {subject})
+    if not (documents or images or decisions or fetches):
         raise NotFoundError(
             f"{output}: no page, image or decision of {subject!r}; give a URL as archived, a doc_id or an image_id"
             + _suggestion(output, subject)
@@ -85,6 +86,10 @@ def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str
     for image in images:
         own = [row for row in decisions if row["image_id"] == image["image_id"]]
         yield from _image(output, image, own, compare)
+        yield ""
+    for fetch in fetches.values():
+        yield f"fetch {fetch['url']}"
+        yield f"  result    {_fetch(fetch)}"
         yield ""
     told = {row["doc_id"] for row in documents} | {row["image_id"] for row in images}
     others = [row for row in decisions if row["doc_id"] not in told and row["image_id"] not in told]
@@ -287,8 +292,10 @@ def _document(output: str, document: DocumentRow, decisions: list[DecisionRow], 
     for row in decisions:
         if row["node_index"] is not None:
             by_node.setdefault(row["node_index"], []).append(row)
+    lacking = {node["image_url"] for node in document["nodes"] if node["image_url"] and not node["image_id"]}
+    fetches = _fetches(output, lacking)
     for index, node in enumerate(document["nodes"]):
-        yield f"  {index:>4}  {_node(node)}"
+        yield f"  {index:>4}  {_node(node, fetches.get(canonical_url(node['image_url'] or '')))}"
         shown = compare.of_node(scores["nodes"][index], node) if scores is not None else ""
         if shown:
             yield f"        {shown}"
@@ -296,11 +303,29 @@ def _document(output: str, document: DocumentRow, decisions: list[DecisionRow], 
             yield f"      {_decision(row)}"
 
 
-def _node(node: NodeRow) -> str:
+def _fetches(output: str, urls: set[str]) -> dict[str, FetchRow]:
+    """What fetching gave for the URLs, by canonical form."""
+    keys = set(map(canonical_url, urls))
+
+    def is_asked(each: pa.ChunkedArray) -> pa.Array:
+        return pa.array([canonical_url(url) in keys for url in each.to_pylist()], pa.bool_())
+
+    rows = rows_where(join(output, "extract", "fetches"), "url", is_asked) if keys else ()
+    return {canonical_url(row["url"]): row for row in rows}
+
+
+def _fetch(row: FetchRow) -> str:
+    http = f", HTTP status {row['http_status']}" if row["http_status"] else ""
+    detail = f" ({row['detail']})" if row["detail"] else ""
+    return f"{row['status']}{http}, requests: {row['tries']}{detail}"
+
+
+def _node(node: NodeRow, fetch: FetchRow | None) -> str:
     if node["kind"] == "text":
         text = " ".join(shown_text(node["text"]).split())
         return f"{node['role']}: {text[:_TEXT_CHARS]}{'…' if len(text) > _TEXT_CHARS else ''}"
-    described = f"image {node['image_id'] or 'not in the archive'}  {(node['image_url'] or '')[:_TEXT_CHARS]}"
+    missing = f"not in the archive; fetch: {_fetch(fetch)}" if fetch else "not in the archive"
+    described = f"image {node['image_id'] or missing}  {(node['image_url'] or '')[:_TEXT_CHARS]}"
     said = "".join(
         f"\n        {name}: {shown_text(node[name])[:_TEXT_CHARS]}" for name in ("caption", "alt") if node[name]
     )

@@ -51,7 +51,7 @@ def export(
         ),
     ] = False,
     format: Annotated[
-        Format | WrittenFormat | TokenFormat,
+        Literal[Format, WrittenFormat, TokenFormat],
         Parameter(
             group=_WHAT,
             metavar="FORMAT",

@@ -39,13 +39,24 @@ def _why_nothing(stages: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
                 "extract.fetch.enabled=true (docs/common-crawl.md)"
             )
         elif fetches and not fetches.get("ok"):
-            told = ", ".join(
-                f"{times:,} {status}" for status, times in sorted(fetches.items(), key=lambda i: -i[1])[:4]
-            )
-            lines.append(f"  no image could be fetched: {told} (docs/fetching.md says what these mean)")
+            lines.append("  no image could be fetched: `pictures fetched` above says why (docs/fetching.md)")
         elif extracted.get("images", {}).get("kept"):
             lines.append("  there are images, and rules left them out: see `select images` and `gobelin explain`")
     return lines
+
+
+def _fetched(extracted: dict[str, Any]) -> list[str]:
+    """How many pictures could be fetched, and why the others could not."""
+    fetches = dict(extracted.get("fetches") or {})
+    if not fetches:
+        return []
+    num_all, num_fetched = sum(fetches.values()), fetches.pop("ok", 0)
+    http_errors = extracted.get("http_errors", {})
+    if http_errors:
+        fetches.pop("http_error", None)
+    others = {**fetches, **{f"HTTP {status}": times for status, times in http_errors.items()}}
+    why = ", ".join(f"{status}: {times:,}" for status, times in sorted(others.items(), key=lambda item: -item[1]))
+    return ["", f"pictures fetched: {num_fetched:,} of {num_all:,}{f' ({why})' if why else ''}"]
 
 
 def summary_lines(output: str) -> list[str]:
@@ -54,6 +65,7 @@ def summary_lines(output: str) -> list[str]:
     stages: dict[str, Any] = run["stages"]
     lines, reasons = _table(stages)
     lines += ["", "most frequent reasons", *reasons] if reasons else []
+    lines += _fetched(stages.get("extract", {}))
     if stages:
         lines += _why_nothing(stages, run["recipe"])
     lines += _what_failed(stages)

@@ -43,6 +43,7 @@ from gobelin.transforms.extract.config import ExtractConfig
 from gobelin.transforms.extract.extract import ExtractImages, ExtractPages
 from gobelin.transforms.extract.indexes import IMAGE_INDEX, PAGE_INDEX
 from gobelin.transforms.fetching.fetch import FetchImages, check_fetch
+from gobelin.transforms.fetching.fetch_config import FetchStatus
 from gobelin.transforms.images.block_list import load_block_list
 from gobelin.transforms.rights.site_policy import POLICY_INDEX
 from gobelin.transforms.rights.site_signals import PolicyRows
@@ -106,8 +107,11 @@ def count_extract(attempt: Attempt) -> dict[str, Any]:
     for table in row_groups(attempt.data("archives"), ["num_documents", "num_images", "num_records", "num_other"]):
         archives.update({name: pc.sum(table[name]).as_py() or 0 for name in table.column_names})
     fetches: Counter[str] = Counter()
-    for table in row_groups(attempt.data("fetches"), ["status"]):
+    http_errors: Counter[str] = Counter()
+    for table in row_groups(attempt.data("fetches"), ["status", "http_status"]):
         fetches.update(table["status"].to_pylist())
+        failed = table.filter(pc.equal(table["status"], str(FetchStatus.HTTP_ERROR)))
+        http_errors.update(map(str, failed["http_status"].to_pylist()))
     decisions = count_decisions(attempt.data("decisions"))
     num_documents, num_images = num_rows_of(attempt.data("documents")), num_rows_of(attempt.data("images"))
     return {
@@ -120,6 +124,7 @@ def count_extract(attempt: Attempt) -> dict[str, Any]:
             "revisits": decisions[Unit.RECORD][Action.DROP].get("revisit", 0),
         },
         "fetches": dict(sorted(fetches.items())),
+        "http_errors": dict(sorted(http_errors.items())),
     }
 
 

@@ -102,7 +102,8 @@ def run_link(plan: Plan, job: LinkJob, rows_at_once: int) -> None:
 
     batches = _batches(job, "documents", job.shards, {"shown": num_files, "decisions": 1})
     made_documents = data_sets(job.output, job.num_shards, "documents")
-    plan.run(Step("extract: write documents", write_documents, batches, made_documents, "documents"))
+    num_pages = sum(num_rows_of(join(folder, "pages")) for folder in job.read_folders)
+    plan.run(Step("extract: write documents", write_documents, batches, made_documents, "documents", num_pages))
     job = partition_sources(plan, job, "shown-images", by_shard(job, "shown", job.document_folders, SHOWN, "image_id"))
 
     batches = _batches(job, "images", job.shards, {"decisions": 1})

@@ -162,8 +162,10 @@ async function ask(reply) {
 async function send() {
   if (request) return;
   const words = byId("words").value.trim();
+  const isNew = words || waiting.length;
+  if (!isNew && !items.length) return;
   const before = items.length;
-  const yours = turn("yours");
+  const yours = isNew && turn("yours");
   const figures = [];
   for (const item of waiting) {
     const made = figure(yours);

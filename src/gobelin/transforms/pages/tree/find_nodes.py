@@ -64,7 +64,7 @@ class TextPiece:
 
     text: str
     role: Role = Role.PARAGRAPH
-    level: int | None = None  # 1-6 for a heading; depth of nesting, from 1, for a list item
+    level: int | None = None  # 1-6 for a heading; depth of nesting, from 1, for a list item and its further paragraphs
     code_language: str | None = None
     header_rows: int | None = None  # of a table
     continues: bool = False  # whether it continues the line of the previous text, after images
@@ -195,7 +195,8 @@ def _pieces(content: MainContent, references: list[ImageReference]) -> list[Text
             if isinstance(last, TextPiece):
                 pieces[-1] = dataclasses.replace(last, text=join(last.text, block.text))
             else:
-                told = (block.role, block.level, block.code_language, block.header_rows)
+                role = Role.PARAGRAPH if block.is_below_item else block.role
+                told = (role, block.level, block.code_language, block.header_rows)
                 pieces.append(TextPiece(block.text, *told, continues))
             before = block
         elif block.image < len(references):

@@ -27,7 +27,8 @@ _HTML_LINE = re.compile(
 )
 _IMAGE = re.compile(r"!\[((?:[^\[\]]|\[[^\]]{0,200}\]){0,2000})\]\(\s*([^\s)]{1,2000})[^)]{0,500}\)")
 _LINK = re.compile(r"\[([^\[\]]{1,500})\](?:\[[^\[\]]{0,500}\]|\([^()]{0,2000}\))")
-_EMPHASIS = re.compile(r"\*\*|__|`|(?<![\w_])_|_(?![\w_])")
+_EMPHASIS = re.compile(r"\*\*|__|(?<![\w_])_|_(?![\w_])")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,1000}>")
 
 
 def is_markdeep(text: str) -> bool:
@@ -101,4 +102,10 @@ def _inline(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    return html.escape(_EMPHASIS.sub("", _LINK.sub(r"\1", text)), quote=False)
+    """A text without links, HTML elements and emphasis, as HTML. Code between backticks stays as it is."""
+    parts = _LINK.sub(r"\1", text).split("`")
+    shown = [
+        part if index % 2 and index < len(parts) - 1 else html.unescape(_TAG.sub("", _EMPHASIS.sub("", part)))
+        for index, part in enumerate(parts)
+    ]
+    return html.escape("".join(shown), quote=False)

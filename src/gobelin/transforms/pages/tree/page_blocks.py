@@ -89,8 +89,8 @@ class Block:
     """A block of text, or an image. ``link_chars`` of its ``num_chars`` characters are inside links."""
 
     __slots__ = (
-        "code_language", "container", "continues", "header_rows", "image", "leads_home", "level", "link_chars",
-        "num_chars", "num_links", "role", "text",
+        "code_language", "container", "continues", "header_rows", "image", "is_below_item", "leads_home", "level",
+        "link_chars", "num_chars", "num_links", "role", "text",
     )  # fmt: skip
 
     def __init__(self, text: str, role: Role, level: int | None, container: int, link_chars: int, num_links: int):
@@ -105,6 +105,7 @@ class Block:
         self.header_rows: int | None = None  # of a table
         self.image: int | None = None  # index of its reference
         self.continues: Block | None = None  # the earlier block of the same line, if images interrupt the line
+        self.is_below_item = False  # whether its list item has other text above it
         self.leads_home = False  # whether this is an image in a link to the first page of the site or manual
 
 
@@ -178,6 +179,7 @@ class _Walk:
         self._line: Block | None = None  # the text before the images that interrupt the current line
         self._links: list[HtmlElement] = []  # the open links
         self._list_depth = 0
+        self._items: list[bool] = []  # of each open list item, whether it has text
         self._code_language: str | None = None  # of the open code element
         self._pre_depth = 0  # number of open block elements from <pre> on
 
@@ -309,6 +311,7 @@ class _Walk:
             self._role, self._level = role, None
             if role is _LIST_ITEM:
                 self._level = max(1, self._list_depth)
+                self._items.append(False)
             elif role is _HEADING:
                 self._level = _HEADINGS[tag]
             elif role is _CODE:
@@ -377,6 +380,8 @@ class _Walk:
         self._pre_depth = 0
         if tag in _LISTS:
             self._list_depth -= 1
+        elif tag == "li":
+            self._items.pop()
         container = self._container
         self._container, self._role, self._level = self._frames.pop()
         if container != self._container:
@@ -454,6 +459,8 @@ class _Walk:
             links = link_chars if len(texts) == 1 else link_chars * len(text) // len(raw)
             block = Block(text, self._role, self._level, self._container, links, num_links)
             block.continues, line = line, None
+            if self._role is _LIST_ITEM:
+                block.is_below_item, self._items[-1] = self._items[-1], True
             if self._role is _CODE:
                 block.code_language = self._code_language
             self._page.blocks.append(block)
