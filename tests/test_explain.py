@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -11,11 +12,15 @@ from typing import Any
 import pytest
 
 from gobelin.data.ids import image_id
+from gobelin.data.schemas import FETCHES
 from gobelin.pipeline.ask import explain as explaining
 from gobelin.pipeline.cli.main import main
 from gobelin.pipeline.recipe.recipe import load_recipe
+from gobelin.pipeline.run.run_summary import summary_lines
+from gobelin.store.dataset import commit_shards
 from gobelin.store.lock import locked
-from gobelin.store.shards import read_folder
+from gobelin.store.shards import read_folder, write_shard
+from gobelin.store.tables import shard_path
 
 Make = Callable[..., Any]
 HOST = "https://a.example"
@@ -252,3 +257,23 @@ def test_a_place_that_a_decision_took_is_left_out(output: Path, png: Make) -> No
     ]
     for dropped, expected in cases:
         assert list(explaining._places(str(output), identifier, dropped)) == [(document["doc_id"], node, expected)]
+
+
+def test_what_fetching_gave_is_told(output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "out"
+    shutil.copytree(output, copy)
+    url = f"{HOST}/late.png?of=ann@a.example"
+    row = {"url": url, "host": "a.example", "status": "http_error", "http_status": 403, "tries": 1, "num_bytes": 0}
+    fetches = str(copy / "extract" / "fetches")
+    shutil.rmtree(fetches)
+    write_shard(shard_path(fetches, 0, 1), [row], FETCHES)
+    assert commit_shards(fetches, 1)
+    result = "http_error, HTTP status 403, requests: 1"
+    assert told(capsys, copy, url) == f"fetch {url}\n  result    {result}\n\n"
+    assert f"image not in the archive; fetch: {result}  {url}" in told(capsys, copy, f"{HOST}/personal")
+    run = json.loads((copy / "run.json").read_text())
+    assert not any(line.startswith("pictures fetched") for line in summary_lines(str(copy)))
+    counts = {"ok": 1200, "http_error": 28, "timeout": 12}
+    run["stages"]["extract"] |= {"fetches": counts, "http_errors": {"403": 20, "404": 8}}
+    (copy / "run.json").write_text(json.dumps(run))
+    assert "pictures fetched: 1,200 of 1,240 (HTTP 403: 20, timeout: 12, HTTP 404: 8)" in summary_lines(str(copy))
