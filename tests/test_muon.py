@@ -29,6 +29,14 @@ def test_singular_values_come_near_one() -> None:
         assert (inner - torch.diag(inner.diagonal())).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("size", [1e-5, 1e-2, 1e5])
+def test_size_of_the_input_does_not_count(size: float) -> None:
+    stacks = [torch.stack([_random(shape, seed) for seed in range(3)]) for shape in SHAPES]
+    found = orthogonalized([stack * size for stack in stacks])
+    for one, two in zip(found, orthogonalized(stacks), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+
+
 def test_directions_without_a_gradient_stay_so() -> None:
     one_row = torch.zeros(6, 10)
     one_row[2] = 1e-3

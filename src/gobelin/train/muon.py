@@ -120,7 +120,7 @@ def _orthogonalized_together(matrices: Sequence[Tensor], block: tuple[int, int] 
 
 
 def _blocks(matrix: Tensor, block: Sequence[int]) -> Tensor:
-    """The blocks of a matrix, (B, rows, columns)."""
+    """The blocks of a matrix, (B, rows, columns). A view if each block spans all rows or all columns."""
     rows, columns = block
     return matrix.unflatten(0, (-1, rows)).unflatten(2, (-1, columns)).transpose(1, 2).flatten(0, 1)
 
@@ -136,37 +136,39 @@ def orthogonalized(stacks: Sequence[Tensor]) -> list[Tensor]:
 
     With X a matrix (wide, m x n), G = X X^T and P = a + b G + c G^2, an iteration is X <- P X. All P are polynomials in
     the first G and commute, so X is only needed at the end: Q <- P Q and G <- P G P give the result with m x m
-    products.
+    products. X must first be divided by its norm, the root of G's trace; G and Q are divided in its place.
 
     Args:
         stacks: of matrices of equal shape, (B, rows, columns) each. Stacks with the same smaller side are batched.
     """
     wide = [stack if stack.shape[1] <= stack.shape[2] else stack.mT for stack in stacks]
-    wide = [stack / stack.norm(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_NORM) for stack in wide]
-    found: list[Tensor] = list(wide)
+    found = [torch.empty_like(stack) for stack in wide]
     for side in sorted({stack.shape[1] for stack in wide}):
         places = [place for place, stack in enumerate(wide) if stack.shape[1] == side]
         gram = torch.cat([_products(wide[place], wide[place].mT) for place in places])
+        squares = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None].clamp(min=SMALLEST_NORM**2)
+        gram /= squares
         product = _polynomial(gram, *COEFFICIENTS[0])
         factor = product
         for coefficients in COEFFICIENTS[1:]:
             gram = _products(_products(factor, gram), factor)
             factor = _polynomial(gram, *coefficients)
             product = _products(factor, product)
+        product /= squares.sqrt()
         for place, each in zip(places, product.split([len(wide[place]) for place in places]), strict=True):
-            found[place] = _products(each, wide[place])
+            _products(each, wide[place], out=found[place])
     return [each if each.shape == stack.shape else each.mT for each, stack in zip(found, stacks, strict=True)]
 
 
 def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
     """a + b G + c G^2 of each matrix."""
-    found = gram * b + _products(gram, gram) * c
+    found = _products(gram, gram).mul_(c).add_(gram, alpha=b)
     found.diagonal(dim1=1, dim2=2).add_(a)
     return found
 
 
-def _products(left: Tensor, right: Tensor) -> Tensor:
+def _products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """Batched matrix products of two stacks."""
     if left.device.type != "cpu" or not linear.BY_ONEDNN or left.shape[1] <= BATCHED_SIDE:
-        return left @ right
-    return torch.stack([linear.product(*each) for each in zip(left, right, strict=True)])
+        return torch.bmm(left, right, out=out)
+    return torch.stack([linear.product(*each) for each in zip(left, right, strict=True)], out=out)
