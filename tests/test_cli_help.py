@@ -41,7 +41,7 @@ def test_usage_errors(argv: list[str], capsys: pytest.CaptureFixture[str]) -> No
     ("argv", "expected"),
     [
         (["run", "--outptu", "x"], "Did you mean --output?"),
-        (["run", "out", "a.warc.gz", "b.warc.gz"], "a.warc.gz b.warc.gz (archives stand behind --input"),
+        (["run", "out", "a.warc.gz", "b.warc.gz"], "a.warc.gz b.warc.gz (give archives after --input"),
         (["run", "--recipe", "obelics"], "--output is missing: output folder, local"),
         (["run", "out", "--input"], "--input needs a value"),
         (["run", "out", "--until", "dinner"], 'Choose from: "extract", "score"'),

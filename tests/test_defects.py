@@ -43,7 +43,7 @@ def test_a_defect_says_that_it_is_one(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"gobelin: {type(error).__name__}")
     assert "a defect of gobelin" in line
-    path = Path(line.partition("the traceback lies in ")[2])
+    path = Path(line.partition("the traceback is in ")[2])
     assert path.is_relative_to(tmp_path)
     assert (path == tmp_path / "logs" / "traceback.log") is is_there
     assert "Traceback (most recent call last)" in path.read_text()

@@ -143,7 +143,7 @@ def test_a_service_that_tells_no_names_is_asked_by_id(service: Service, tmp_path
 def test_where_nobody_can_be_asked_it_is_said(tmp_path: Path, endpoint: str | None) -> None:
     note = left(str(tmp_path), endpoint=endpoint)
     (said,) = meet(tmp_path)
-    assert "nobody can be asked how it goes: going on" in said
+    assert "its state is unknown: going on" in said
     assert not note.exists()
 
 

@@ -203,8 +203,8 @@ def test_status_of_a_job_elsewhere(folder: str) -> None:
     note = {"name": "gobelin-read-1", "title": "extract: read archives", "runner": "FlinkRunner"}
     write_json(join(folder, NOTE_NAME), note)
     found = status_of(folder)
-    assert found["job"] == {"job": "job gobelin-read-1 on FlinkRunner", "state": "nobody can be asked"}
-    assert "on another runner: job gobelin-read-1 on FlinkRunner: nobody can be asked" in list(describe(found))
+    assert found["job"] == {"job": "job gobelin-read-1 on FlinkRunner", "state": "unknown"}
+    assert "on another runner: job gobelin-read-1 on FlinkRunner: unknown" in list(describe(found))
     write_json(join(folder, NOTE_NAME), ["no", "note"])
     assert status_of(folder)["job"] is None
 

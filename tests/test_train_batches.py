@@ -274,12 +274,12 @@ def test_captions_that_do_not_fit_and_what_is_not_held_out_are_told(tmp_path: Pa
     assert len(notes) == 2
     # A text that is too long is cut into several, and all is read.
     assert "captions of 1 document leave no room for the image in a row of 40 tokens" in notes[0]
-    assert "nothing is held out (of 3 documents none falls to the share of 0.05)" in notes[1]
+    assert "nothing is held out (none of 3 documents falls into the share of 0.05)" in notes[1]
     assert "the share is 0" in training_notes(corpus, 0, TrainConfig(row_tokens=500, validation_ratio=0.0))[0]
 
     held = dataclasses.replace(corpus, validation=Documents(corpus.training.index, np.arange(3) == 0, VOCABULARY))
     (told,) = training_notes(held, 1, TrainConfig(row_tokens=500))
-    assert "1 documents are held out, with fewer than two pictures" in told
+    assert "the held-out documents (1) have fewer than two pictures" in told
     assert training_notes(held, 2, TrainConfig(row_tokens=500)) == []
 
 

@@ -32,7 +32,7 @@ def test_a_corpus_too_small_is_told_with_numbers() -> None:
         assert part in sentence
     warning = found.warning()
     assert warning is not None
-    assert f"{found.parameters / 2000:.0f} parameters a token" in warning
+    assert f"{found.parameters / 2000:.0f} parameters per token" in warning
 
 
 @pytest.mark.parametrize(

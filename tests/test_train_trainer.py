@@ -444,7 +444,7 @@ def test_a_corpus_learned_by_heart_is_told(overfitted: tuple[Path, TrainResult])
     assert in_training < 0.5 * guessing < guessing < held_out
     rises, guesses = fit_alerts(_lines(folder), result.metrics, result.model_step, 32)
     assert f"from step {result.model_step} to 240 the held-out loss rose from" in rises
-    assert f"{held_out:.3f} nats an image token held out ({in_training:.3f} in training)" in guesses
+    assert f"the held-out loss is {held_out:.3f} nats per image token ({in_training:.3f} in training)" in guesses
     assert "guessing among 32 codes gives 3.466" in guesses
 
     best = {**result.metrics, "validation_image_nats": 3.0}

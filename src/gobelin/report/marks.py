@@ -106,7 +106,7 @@ def read_marks(output: str) -> list[Mark]:
             row = json.loads(line)
             mark = Mark(**{name: row[name] for name in names})
         except (ValueError, KeyError, TypeError):
-            raise MarksError(f"{path}, line {number}: not a mark; mend or delete the line") from None
+            raise MarksError(f"{path}, line {number}: not a mark; correct or delete the line") from None
         found[mark.subject] = mark
     return list(found.values())
 

@@ -176,7 +176,7 @@ def kept_chart(histogram: Histogram, marks: Sequence[Mark], unit: str) -> Markup
         return Markup("")
     positions, scale_x, edges = _spread(histogram, bars, marks)
     scale_y = linear(0, 1, CURVE_HEIGHT - BOTTOM, CURVE_TOP)
-    parts: list[Markup] = [Markup('<text class="label" x="0" y="9">kept, by where the threshold stands</text>')]
+    parts: list[Markup] = [Markup('<text class="label" x="0" y="9">share kept, by threshold</text>')]
     for share in (0.0, 0.5, 1.0):
         y = scale_y(share)
         parts.append(

@@ -126,7 +126,9 @@ def _losses(model: LanguageModel, questions: Sequence[_Question]) -> np.ndarray:
 def _wrong_partners(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """For each pair, the next pair with a different caption, in a random order drawn from the seed."""
     if len({pair.caption for pair in pairs}) < 2:
-        raise ValueError(f"grounding needs two pairs with different captions, got {len(pairs)} pairs without")
+        raise ValueError(
+            f"grounding needs two pairs with different captions, but all captions of {len(pairs)} pairs are equal"
+        )
     order = np.random.default_rng(seed).permutation(len(pairs)).tolist()
     partners: dict[int, Pair] = {}
     for place, index in enumerate(order):

@@ -29,8 +29,8 @@ def skip_alerts(num_skipped: int, step: int) -> list[str]:
     if not num_skipped:
         return []
     return [
-        f"{num_skipped:,} of {step:,} batches {'were' if num_skipped > 1 else 'was'} skipped: loss or gradient was no "
-        "number, or the gradient was far larger than usual (train.spike_factor). A lower train.learning_rate helps"
+        f"{num_skipped:,} of {step:,} batches {'were' if num_skipped > 1 else 'was'} skipped: loss or gradient was not "
+        "finite, or the gradient was far larger than usual (train.spike_factor). A lower train.learning_rate helps"
     ]
 
 
@@ -47,7 +47,7 @@ def _overfitting(lines: Sequence[Mapping[str, Any]], model_step: int) -> list[st
         return []
     return [
         f"the model overfits: from step {model_step:,} to {last_step:,} the held-out loss rose from {best:.3f} to "
-        f"{last:.3f} while that of training fell from {before[-1]:.3f} to {behind[-1]:.3f}; the weights of step "
+        f"{last:.3f} while the training loss fell from {before[-1]:.3f} to {behind[-1]:.3f}; the weights of step "
         f"{model_step:,} were kept. More documents help, or fewer passes (train.epochs)"
     ]
 
@@ -60,7 +60,7 @@ def _guessing(losses: Mapping[str, float | None], num_codes: int) -> list[str]:
     trained = losses.get("image_nats")
     in_training = "" if trained is None else f" ({trained:.3f} in training)"
     return [
-        f"the model has learned nothing of pictures that holds beyond its corpus: {held_out:.3f} nats an image token "
-        f"held out{in_training}, where guessing among {num_codes:,} codes gives {guess:.3f}. Its pictures are noise or "
-        "copies: the corpus shows too few"
+        f"the model has learned nothing general about pictures: the held-out loss is {held_out:.3f} nats per image "
+        f"token{in_training}, and guessing among {num_codes:,} codes gives {guess:.3f}. Its pictures are noise or "
+        "copies, because the corpus has too few pictures"
     ]

@@ -117,7 +117,7 @@ def build_prompt(
     if items and len(items[0]) > room:
         length = len(items[0])
         items = [_shortened(items[0], room, make, vocabulary)]
-        notes.append(f"the last item has {length:,} tokens, of which {len(items[0]):,} fit: it is shortened")
+        notes.append(f"the last item has {length:,} tokens, and only {len(items[0]):,} fit, so it is shortened")
     opening = _opening(parts, make, vocabulary, codebook)
     return Prompt([token for item in items for token in item] + opening, make, notes)
 

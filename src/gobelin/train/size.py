@@ -88,7 +88,7 @@ class Outlook:
         return (
             f"{corpus.tokens:,} tokens in {corpus.documents:,} documents with {corpus.images:,} images; {self.steps:,} "
             f"steps are {self.passes:.1f} passes over them; {self.parameters:,} parameters, "
-            f"{self.parameters / max(1, corpus.tokens):.2g} a token"
+            f"{self.parameters / max(1, corpus.tokens):.2g} per token"
         )
 
     def warning(self) -> str | None:
@@ -96,9 +96,9 @@ class Outlook:
         if not self.is_too_small:
             return None
         return (
-            f"the corpus is too small for this run: from pass {MOST_PASSES} on repeated data teach next to nothing "
-            f"(arXiv 2305.16264), and the model has {self.parameters / max(1, self.corpus.tokens):.0f} parameters a "
-            "token, enough to learn it by heart: add archives, set train.epochs to 4, or take a smaller train.model"
+            f"the corpus is too small for this run: after {MOST_PASSES} passes repeated data hardly help "
+            f"(arXiv 2305.16264), and the model has {self.parameters / max(1, self.corpus.tokens):.0f} parameters "
+            "per token, enough to memorize it: add archives, set train.epochs to 4, or take a smaller train.model"
         )
 
 

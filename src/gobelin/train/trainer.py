@@ -265,8 +265,8 @@ def _advice(checkpoints: Checkpoints) -> str:
     whole = checkpoints.whole()
     left = f"The last good checkpoint is {whole[-1]}" if whole else "There is no checkpoint before it"
     return (
-        f"{left}; nothing was written of this step. The same settings would lead here again: lower train.learning_rate "
-        "or change another setting of train, which starts the training anew"
+        f"{left}; nothing of this step was written. The same settings would fail again: lower train.learning_rate "
+        "or change another setting of train, which restarts the training"
     )
 
 

@@ -163,7 +163,7 @@ def _usage_error(error: CycloptsError) -> str:
     """An error in a command line, as one line."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         rest = " ".join(error.unused_tokens[:3]) + (" ..." if len(error.unused_tokens) > 3 else "")
-        return f"nothing is known to do with: {rest} (archives stand behind --input, names with a space in quotes)"
+        return f"unexpected arguments: {rest} (give archives after --input, and quote names with spaces)"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.argument.name
         return f"{name} {'needs a value' if error.keyword else 'is missing'}: {error.argument.parameter.help}"
@@ -199,7 +199,7 @@ def _call(command: Callable[..., int], bound: inspect.BoundArguments, injected: 
             print(f"gobelin: {in_a_line(error)}", file=sys.stderr)
             return 2
         lies_in = write_traceback(_logs_of(bound.arguments))
-        print(f"gobelin: {in_a_line(error)}; {DEFECT}; the traceback lies in {lies_in}", file=sys.stderr)
+        print(f"gobelin: {in_a_line(error)}; {DEFECT}; the traceback is in {lies_in}", file=sys.stderr)
         return 1
 
 

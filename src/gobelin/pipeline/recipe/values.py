@@ -85,9 +85,9 @@ def _languages(key: str, languages: Iterable[str] | None) -> Iterator[str]:
             if not re.fullmatch(r"[a-z]{2,3}", language):
                 yield f"{key}: no language is {language!r}; give codes of ISO 639-1, as {given or 'en or de'}"
             elif given is not None:
-                yield f"{key}: the model that tells languages never says {language!r}; it says {given!r}"
+                yield f"{key}: language identification has no label {language!r}; its label is {given!r}"
             else:
-                yield f"{key}: the model that tells languages never says {language!r}, so no document is of it"
+                yield f"{key}: language identification has no label {language!r}, so no document has this language"
 
 
 def _languages_of_files(recipe: Recipe) -> Iterator[str]:
@@ -100,8 +100,8 @@ def _unguarded(select: SelectConfig) -> Iterator[str]:
     is_guarded = any(rule.is_safety and threshold_of(rule, select) is not None for rule in all_rules(select))
     if select.unscored_for_safety == "drop" and not is_guarded:
         yield (
-            "select.unscored_for_safety: no safety rule is on (image.max_nsfw), so images enter that none has looked "
-            "at; give it a threshold, or say keep"
+            "select.unscored_for_safety: no safety rule is on (image.max_nsfw), so images that were not checked for "
+            "safety are kept; give the rule a threshold, or set unscored_for_safety to keep"
         )
 
 
@@ -167,7 +167,7 @@ def other_clip_model(recipe: Recipe) -> list[str]:
     model = model_name(clip.model, clip.pretrained)
     return [
         f"the CLIP thresholds hold for {stated} (select.image.clip_model), and score.clip is {model}: set "
-        f"select.image.clip_model={model} and choose them anew, or places among the scores ({{top_fraction: 0.3}})"
+        f"select.image.clip_model={model} and choose new thresholds, or relative ones ({{top_fraction: 0.3}})"
     ]
 
 

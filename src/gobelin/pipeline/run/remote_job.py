@@ -47,7 +47,7 @@ _POLL_SECONDS, _WATCH_SECONDS = 1.0, 5.0
 _SECONDS_OF_A_JOB = 30 * 86400
 """Seconds after which Beam ends the streams in which a job service tells how a job goes, and why it failed."""
 
-_AGAIN = "give the same command again, which meets the job or makes the step anew"
+_AGAIN = "give the same command again: it waits for the job, or repeats the step"
 _JOB_NAME_OPTION = "beam:option:job_name:v1"
 _SILENT = "UNKNOWN"
 """In place of a state: it cannot be found out."""
@@ -269,7 +269,7 @@ def running_job(output: str) -> tuple[str, str] | None:
     except (FileNotFoundError, UserError, TypeError):
         return None
     state = _state_of(note, None)
-    return str(note), "nobody can be asked" if state in (_SILENT, _UNTOLD) else state
+    return str(note), "unknown" if state in (_SILENT, _UNTOLD) else state
 
 
 def meet_running_job(output: str, choice: str, say: Say, beam_args: Sequence[str] = ()) -> None:
@@ -298,9 +298,9 @@ def meet_running_job(output: str, choice: str, say: Say, beam_args: Sequence[str
             "until it answers, and give the same command again"
         )
     if state in (_SILENT, _UNTOLD, _NOT_THERE):
-        why = f"it is {state}" if state == _NOT_THERE else "nobody can be asked how it goes"
+        why = f"it is {state}" if state == _NOT_THERE else "its state is unknown"
         say(
-            f"an earlier command left {note}, and {why}: going on. Should it still run, it writes the same bytes, or "
+            f"an earlier command left {note}, and {why}: going on. If it still runs, it writes the same bytes, or "
             "into the folder of another attempt, which nobody reads"
         )
     elif state not in _ENDED:

@@ -162,8 +162,8 @@ def split_notes(held_out: HeldOut) -> list[str]:
     notes = []
     if held_out.by == "document" and held_out.documents:
         notes.append(
-            "no site is small enough to be held out whole, so single documents are: what they share with others of "
-            "their sites makes the held-out loss too low"
+            "no site is small enough to be held out whole, so single documents are held out. Training sees other "
+            "documents of their sites, so the held-out loss is too low"
         )
     if held_out.left_out:
         notes.append(
@@ -189,14 +189,14 @@ def training_notes(corpus: TokenCorpus, num_pairs: int, config: TrainConfig) -> 
             f"in a row of {config.row_tokens} tokens and were shortened: raise train.row_tokens"
         )
     if not len(corpus.validation):
-        reason = f"of {num_documents:,} documents none falls to the share of {config.validation_ratio:g}"
+        reason = f"none of {num_documents:,} documents falls into the share of {config.validation_ratio:g}"
         notes.append(
             f"nothing is held out ({reason if config.validation_ratio else 'the share is 0'}), so there is no held-out "
             "loss and no grounding gap: take more documents, or raise train.validation_ratio"
         )
     elif num_pairs < 2:
         notes.append(
-            f"{len(corpus.validation):,} documents are held out, with fewer than two pictures whose captions differ "
-            "and that training has not seen, so there is no grounding gap"
+            f"the held-out documents ({len(corpus.validation):,}) have fewer than two pictures that training has not "
+            "seen and whose captions differ, so there is no grounding gap"
         )
     return notes
