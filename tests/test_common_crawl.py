@@ -126,10 +126,10 @@ def test_a_crawl_in_one_line(world: World) -> None:
     assert all(reason in line for reason in ("HTTP 404: 3", "HTTP 403: 3", "dns_error: 3", "not_an_image: 3"))
     wall = next(url for url in fetched if "//wall." in url)
     told = world.gobelin("explain", wall, "out").stdout
-    assert told == f"fetch {wall}\n  result    http_error, HTTP status 403, requests: 1\n\n"
+    assert told == f"fetch {wall}\n  result    http_error (HTTP 403), requests: 1\n\n"
     page = next(row["url"] for row in documents(world) if wall in {node["image_url"] for node in row["nodes"]})
     told = world.gobelin("explain", page, "out").stdout
-    assert f"image not in the archive; fetch: http_error, HTTP status 403, requests: 1  {wall}" in told
+    assert f"image not in the archive; fetch: http_error (HTTP 403), requests: 1  {wall}" in told
     again = world.gobelin("run", *COMMON[2:])
     assert again.returncode == 0
     assert "select: already done" in again.stdout

@@ -268,7 +268,7 @@ def test_what_fetching_gave_is_told(output: Path, tmp_path: Path, capsys: pytest
     shutil.rmtree(fetches)
     write_shard(shard_path(fetches, 0, 1), [row], FETCHES)
     assert commit_shards(fetches, 1)
-    result = "http_error, HTTP status 403, requests: 1"
+    result = "http_error (HTTP 403), requests: 1"
     assert told(capsys, copy, url) == f"fetch {url}\n  result    {result}\n\n"
     assert f"image not in the archive; fetch: {result}  {url}" in told(capsys, copy, f"{HOST}/personal")
     run = json.loads((copy / "run.json").read_text())

@@ -315,9 +315,8 @@ def _fetches(output: str, urls: set[str]) -> dict[str, FetchRow]:
 
 
 def _fetch(row: FetchRow) -> str:
-    http = f", HTTP status {row['http_status']}" if row["http_status"] else ""
-    detail = f" ({row['detail']})" if row["detail"] else ""
-    return f"{row['status']}{http}, requests: {row['tries']}{detail}"
+    reason = row["detail"] or (f"HTTP {row['http_status']}" if row["http_status"] else "")
+    return f"{row['status']}{f' ({reason})' if reason else ''}, requests: {row['tries']}"
 
 
 def _node(node: NodeRow, fetch: FetchRow | None) -> str:
