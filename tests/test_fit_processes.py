@@ -192,5 +192,5 @@ def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
 
 def test_too_small_pictures_for_a_discriminator_are_refused() -> None:
     pictures, config = ArrayPictures(_noise(side=16), seed=0), FSQConfig(image_size=16, channels=8)
-    with pytest.raises(UserError, match="32 px a side"):
+    with pytest.raises(UserError, match="32 px per side"):
         fit_tokenizer(pictures, config, seed=0, steps=2, settings=FitSettings(discriminator=0.1))

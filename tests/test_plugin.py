@@ -344,7 +344,7 @@ def with_plugins(*settings: str) -> Any:
         ("select.plugins.max_word=3", "no installed package gives a rule max_word"),
         ("select.plugins.max_words=3", "moods 1 has a rule max_words, which is the name of a rule of gobelin"),
         ("select.plugins.max_number=3", r"is no gobelin\.plugins\.PluginRule"),
-        ("select.plugins.moody_at_most=3", "must be called min_... or max_..."),
+        ("select.plugins.moody_at_most=3", "must have a name min_... or max_..."),
         ("select.plugins.min_sharpness=3", "compares sharpness: no score"),
         ("select.plugins.max_moody_image=3", "judges images by moody, a score of documents"),
         ("select.plugins.max_moody=yes", "expected a number, got true"),

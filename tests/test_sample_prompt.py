@@ -184,7 +184,7 @@ def test_what_was_written_is_escaped() -> None:
     assert page.count("&lt;b&gt;given") == 2
     assert "top_p of text 0.5" in page
     markdown = prompt_markdown(made)
-    assert r"\<b\>given\</b\> \`a\`# made \[x\](javascript:1)" in markdown
+    assert r"\<b>given\</b> \`a\`# made [x\](javascript:1)" in markdown
     assert "Seed 0, temperature 0.8, top-k 50" in markdown
     assert "![drawn](images/0.png)" in markdown
 

@@ -226,7 +226,7 @@ def test_a_decoder_is_fitted_on_from_the_command_line(
     shape = ["--size", "32", "--set", "channels=8", "--set", "num_codes=16"]
     assert main([*line, *shape, "--output", first, "--steps=5"]) == 0
     assert main([*line, "--decoder-of", first, "--set", "channels=8", "--output", second]) == 2
-    assert "keeps its tokenizer's shape" in capsys.readouterr().err
+    assert "keeps the shape of its tokenizer" in capsys.readouterr().err
     adversary = ["--discriminator=0.1", "--discriminator-start=1", "--learning-rate=1e-3"]
     assert main([*line, "--decoder-of", first, "--output", second, "--steps=3", *adversary]) == 0
     assert read_codebook(second) == read_codebook(first)  # the codes are still those of the first
