@@ -105,7 +105,7 @@ def survey_scores(
 
     Args:
         done: the stages whose data sets belong to this run. Without ``select``, no node counts as dropped. Without
-        ``score``, only scores from extraction exist.
+            ``score``, only scores from extraction exist.
     """
     surveys: dict[tuple[str, str], ScoreSurvey] = {}
     for rule, threshold in active_rules(select_recipe):

@@ -91,8 +91,7 @@ class Loader:
 
     Args:
         portions: other documents in the mixture. Each window takes its share of tokens from each, in whole documents,
-            and
-        continues where the previous window ended, pass after pass.
+            and continues where the previous window ended, pass after pass.
         window_tokens: see ``WINDOW_TOKENS``; another number gives other rows.
 
     Raises:

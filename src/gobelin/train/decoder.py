@@ -76,7 +76,7 @@ def draw(logits_BV: Tensor, config: SamplingConfig, uniforms_B: Tensor) -> Tenso
     Args:
         config: its temperature, top_k and top_p are used.
         uniforms_B: a number in [0, 1) for each row, float64. Inverse transform sampling: takes the first index whose
-        cumulative probability exceeds it, sorted by probability if there is a limit.
+            cumulative probability exceeds it, sorted by probability if there is a limit.
     """
     if logits_BV.device.type == "mps":  # has no float64
         logits_BV = logits_BV.cpu()

@@ -77,8 +77,7 @@ def read_mixture(
 
     Raises:
         UserError: an address has no token shards, its tokenizers differ (the message has both fingerprints), or there
-            is
-        nothing to train on.
+            is nothing to train on.
     """
     own_index = read_index(shards, vocabulary, kept_in)
     own_split = split_of(own_index, held_out)

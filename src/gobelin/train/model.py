@@ -97,8 +97,7 @@ class LanguageModel(nn.Module):
         Args:
             tokens_BT: ids of the vocabulary.
             pieces_BT: piece of each token; a piece is a run of equal numbers. A token attends to earlier tokens of its
-                piece
-            and to itself. Padding is a piece like any other.
+                piece and to itself. Padding is a piece like any other.
         """
         lengths = None if self.has_fixed_shapes or self.uses_flex_attention else piece_lengths(pieces_BT)
         mask: Mask

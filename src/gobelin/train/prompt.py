@@ -84,7 +84,7 @@ def build_prompt(
 
     Args:
         context: largest number of tokens in a document, including generated ones. If the prompt is too long, its first
-        items are dropped. If one item is too long by itself, a text is truncated.
+            items are dropped. If one item is too long by itself, a text is truncated.
         codebook: of the image to generate.
 
     Raises:

@@ -141,8 +141,7 @@ def split_of(index: TokenIndex, held_out: float | HeldOut, *, by_site: bool = Fa
 
     Args:
         by_site: whether to hold out whole sites, if the index knows them (``choose_sites``). Otherwise documents are
-            chosen
-        by a hash of their id.
+            chosen by a hash of their id.
     """
     nothing = np.empty(0, np.uint64)
     if isinstance(held_out, HeldOut):
@@ -168,7 +167,7 @@ def read_corpus(
 
     Raises:
         UserError: there is no such data set, no document for training, the vocabulary differs, or a document breaks the
-        grammar.
+            grammar.
     """
     index = read_index(shards, vocabulary, kept_in)
     split = split_of(index, held_out)

@@ -85,12 +85,12 @@ def train(
     Args:
         held_out: documents to hold out; None: ``validation_ratio`` of the documents, by a hash of their id.
         on_step: called after each step with the number of steps done and the measurements, which are empty except every
-        ``log_every`` steps.
+            ``log_every`` steps.
         stop: called after each step. If it returns True in any process, the run writes a checkpoint and ends.
 
     Raises:
         UserError: see ``read_corpus`` and ``Trainee``; or ``output_dir`` holds a checkpoint of other data,
-        configuration or seed.
+            configuration or seed.
         DivergedError: losses, gradients or weights are not finite; earlier checkpoints are kept.
     """
     split = config.validation_ratio if held_out is None else held_out

@@ -61,8 +61,7 @@ def explain(output: str, subject: str, all_scores: bool = False) -> Iterator[str
     Args:
         subject: a ``doc_id``, an ``image_id``, the beginning of one, or the URL of either.
         all_scores: whether to print every score of every node. Otherwise prints, for nodes, only scores that a rule of
-            the
-        recipe compares, and no zeros under an upper limit.
+            the recipe compares, and no zeros under an upper limit.
 
     Raises:
         NotFoundError: the run has no page, image, fetch or decision of that name.

@@ -82,8 +82,7 @@ def export_corpus(output: str, stage: str, name: str, target: str, with_images: 
 
     Raises:
         OutputError: the stage has not run, the target is not empty, or faces must be blurred and no image was searched
-            for
-        faces.
+            for faces.
         ValueError: there is no such format.
     """
     kind = find_format(name)

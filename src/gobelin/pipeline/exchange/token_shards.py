@@ -120,8 +120,7 @@ def _chosen(name: LayoutName, vocabulary: Vocabulary, asked: str | None) -> list
 
     Raises:
         UserError: the codebooks belong to several image tokenizers, or hold latents, or have several grids that the
-            layout
-        cannot distinguish.
+            layout cannot distinguish.
     """
     books = vocabulary.codebooks
     chosen = list(range(len(books))) if asked is None else find_codebooks(books, asked)

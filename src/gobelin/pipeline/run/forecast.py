@@ -14,8 +14,7 @@ class Forecast:
 
     Args:
         expected: seconds of each step by its title, in the order of the run, measured on any machine. As soon as a part
-            of
-        the run is done, only their ratios count.
+            of the run is done, only their ratios count.
     """
 
     def __init__(self, expected: Mapping[str, float]) -> None:

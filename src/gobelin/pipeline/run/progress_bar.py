@@ -148,8 +148,7 @@ class Screen:
 
     Args:
         expected: seconds of each step on another machine, by title, in order. Without it, only the time left of the
-            current
-        step is shown.
+            current step is shown.
     """
 
     def __init__(self, quiet: bool = False, expected: Mapping[str, float] | None = None) -> None:
