@@ -115,9 +115,8 @@ def attend(q_BTHK: Tensor, k_BSHK: Tensor, v_BSHK: Tensor, mask: Mask | None) ->
 
     Args:
         mask: bool, (B, T, S), true where a query may attend to a key. ``PieceLengths`` or a ``block_mask`` for
-            FlexAttention
-        are equal up to rounding and skip pairs of different pieces. FlexAttention has no gradients on the CPU. None:
-        every query attends to every key.
+            FlexAttention are equal up to rounding and skip pairs of different pieces. FlexAttention has no gradients on
+            the CPU. None: every query attends to every key.
     """
     if isinstance(mask, PieceLengths):
         parts = zip(*(each.flatten(0, 1).split(mask.lengths) for each in (q_BTHK, k_BSHK, v_BSHK)), strict=True)
