@@ -404,7 +404,7 @@ def test_token_files_have_a_card_too(
     assert f"| `train.*` | 7 | {trained_on:,} |" in card
     assert f"| `val.*` | 1 | {len(held_out[1])} |" in card
     assert "1 document in neither" in card
-    for told in ("| 3 | `<|image|>` |", "+ 8 |", "images of 2 x 2", "## Licences", "`document.min_images`", "tdm"):
+    for told in ("| 3 | `<\\|image\\|>` |", "+ 8 |", "images of 2 x 2", "## Licences", "`document.min_images`", "tdm"):
         assert told in card
     assert "left_out.jsonl" not in card
     assert "_manifest.json" not in card

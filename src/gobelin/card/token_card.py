@@ -127,7 +127,7 @@ def _model(facts: TokenFacts) -> Iterator[str]:
 
 
 def _ids(vocabulary: Vocabulary) -> Iterator[str]:
-    rows = [(str(token), f"`{name}`") for token, name in enumerate(vocabulary.special_tokens)]
+    rows = [(str(token), code(name)) for token, name in enumerate(vocabulary.special_tokens)]
     rows.append((
         _range(vocabulary.text_offset, vocabulary.image_offset),
         f"text: ids of `text_tokenizer.json` (SHA-256 `{vocabulary.text_fingerprint[:12]}`) + {vocabulary.text_offset}",
